@@ -1,0 +1,44 @@
+# Two commands do everything: `make demo` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-heavy check format bench clean
+
+help:  ## show the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "shelfcast needs Python 3.11 or newer; got $$($(PYTHON) --version). Try: make PYTHON=python3.12 demo"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## the whole cycle on the embedded sample: check, backtest, forecast, orders, report
+	@$(BIN)/shelfcast demo
+
+test: $(STAMP)  ## checks (format, lint, types, layers) and the default tests
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/python -m pytest -q -n 2
+
+test-heavy: $(STAMP)  ## the tests that take long or much memory
+	@$(BIN)/python -m pytest -q -m heavy
+
+check: $(STAMP)  ## format, lint, types, layers, file size
+	@$(BIN)/ruff format --check --quiet src tests benchmarks scripts || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet src tests benchmarks scripts
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python scripts/check_layers.py
+
+format: $(STAMP)  ## format and sort imports
+	@$(BIN)/ruff format --quiet src tests benchmarks scripts
+	@$(BIN)/ruff check --quiet --fix src tests benchmarks scripts
+
+bench: $(STAMP)  ## the benchmarks that docs/benchmarks.md quotes
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:  ## remove the environment and what the demo wrote
+	rm -rf $(VENV) shelfcast-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

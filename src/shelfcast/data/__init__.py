@@ -1,0 +1,1 @@
+"""From tables to panels: what there is to forecast from."""

@@ -1,0 +1,341 @@
+"""The panel: every series of demand and what is known of it, as flat arrays.
+
+Rows of series `i` are `indptr[i]:indptr[i + 1]`, one for each period from `start[i]`, without gaps. Rows may reach past the
+last sale so that columns known ahead can; a series may have no rows at all (a new product). `as_of(origin)` is the only
+place that hides the future, and everything a model may see goes through it.
+
+Arrays may be memory-mapped; methods return new panels that share what they can. Packing a table into a panel is in
+`packing`; adding totals is in `aggregates`.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from shelfcast.errors import DataError, StoreError, nearest
+from shelfcast.horizons import Horizon, horizon_sums
+from shelfcast.periods import Frequency
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
+
+    from shelfcast.data.schema import Schema
+
+KEYS = ("item", "location")
+_ARRAYS = ("start", "indptr", "demand", "observed", "past", "known", "place")
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class FeatureNames:
+    """Names of the columns of `past` and `known`, and the categories behind coded known columns.
+
+    `promotions` names the known columns that mean a promotion where they are above zero; `price` the price column.
+    """
+
+    past: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    price: str | None = None
+    promotions: tuple[str, ...] = ()
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Columns known by date, for all series or by place.
+
+    Parameters
+    ----------
+    frequency : length of a period.
+    start : period of the first column entry.
+    values : (P, T, Fc) float32 for P places (one if shared).
+    names : Fc column names.
+    """
+
+    frequency: Frequency
+    start: int = 0
+    values: NDArray[np.float32] = field(default_factory=lambda: np.zeros((1, 0, 0), dtype=np.float32))
+    names: tuple[str, ...] = ()
+
+    def at(self, place: ArrayLike, periods: ArrayLike) -> NDArray[np.float32]:
+        """(*shape, Fc) columns at places and periods of one broadcast shape; NaN outside the table."""
+        where, when = np.broadcast_arrays(np.asarray(place), np.asarray(periods) - self.start)
+        inside = (when >= 0) & (when < self.values.shape[1])
+        if not self.values.shape[1]:
+            return np.full((*when.shape, len(self.names)), np.nan, dtype=np.float32)
+        found = self.values[where, np.clip(when, 0, self.values.shape[1] - 1)]
+        return np.where(inside[..., None], found, np.float32(np.nan))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Demand of N series over R rows, with what is known of them.
+
+    Parameters
+    ----------
+    calendar : frequency and columns known by date.
+    series : N rows: `item`, maybe `location`, and static columns.
+    start : (N,) first period of each series.
+    indptr : (N + 1,) rows of series i are `indptr[i]:indptr[i + 1]`.
+    demand : (R,) float32 units; 0 where not observed.
+    observed : (R,) bool; false where out of stock, closed, missing, or after `last`.
+    past : (R, Fp) float32, known up to the origin only; NaN where unknown.
+    known : (R, Fk) float32, known ahead.
+    names : names of the columns of `past` and `known`.
+    place : (N,) index into the places of `calendar`.
+    last : the last period whose demand may be known; the latest origin.
+    """
+
+    calendar: Calendar
+    series: pl.DataFrame
+    start: NDArray[np.int32]
+    indptr: NDArray[np.int64]
+    demand: NDArray[np.float32]
+    observed: NDArray[np.bool_]
+    past: NDArray[np.float32]
+    known: NDArray[np.float32]
+    names: FeatureNames
+    place: NDArray[np.int32]
+    last: int
+
+    def __post_init__(self) -> None:
+        n, rows = self.series.height, len(self.demand)
+        shapes = {
+            "start": (n,),
+            "indptr": (n + 1,),
+            "observed": (rows,),
+            "past": (rows, len(self.names.past)),
+            "known": (rows, len(self.names.known)),
+            "place": (n,),
+        }
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise DataError(f"{name} of shape {shape}", str(getattr(self, name).shape), table="panel")
+        if rows != (self.indptr[-1] if n else 0):
+            raise DataError(f"indptr that ends at {rows} rows", str(self.indptr[-1]), table="panel")
+
+    @classmethod
+    def from_frame(cls, frame: "IntoFrame", schema: "Schema", **tables: Any) -> "Panel":
+        """From a long table of any frame library; see `packing.pack` for the further tables it takes."""
+        from shelfcast.data.packing import pack
+
+        return pack(frame, schema, **tables)
+
+    @property
+    def frequency(self) -> Frequency:
+        """Length of a period."""
+        return self.calendar.frequency
+
+    @property
+    def n_series(self) -> int:
+        """Number of series N."""
+        return self.series.height
+
+    @property
+    def keys(self) -> list[str]:
+        """The key columns there are: `item`, maybe `location`."""
+        return [name for name in KEYS if name in self.series.columns]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(N,) rows of each series."""
+        return np.diff(self.indptr)
+
+    @property
+    def first(self) -> int:
+        """First period of any series (`last` where there are no rows)."""
+        some = self.lengths > 0
+        return int(self.start[some].min()) if some.any() else self.last
+
+    def row_series(self) -> NDArray[np.int64]:
+        """(R,) series of each row."""
+        return np.repeat(np.arange(self.n_series), self.lengths)
+
+    def row_periods(self) -> NDArray[np.int64]:
+        """(R,) period of each row."""
+        shift = np.repeat(self.start - self.indptr[:-1], self.lengths)
+        return np.arange(len(self.demand)) + shift
+
+    def date(self, period: int) -> np.datetime64:
+        """Label of a period."""
+        return np.datetime64(self.frequency.to_date(period).item())
+
+    def as_of(self, origin: int) -> "Panel":
+        """The panel as it could be known at the end of period `origin`: demand, stock and past columns after it hidden.
+
+        Known and calendar columns stay, since they are known ahead. Series that begin later keep their rows, unobserved.
+        """
+        if origin >= self.last:
+            return self
+        hidden = self.row_periods() > origin
+        past = np.where(hidden[:, None], np.float32(np.nan), self.past) if self.past.shape[1] else self.past
+        return replace(
+            self,
+            demand=np.where(hidden, np.float32(0), self.demand),
+            observed=self.observed & ~hidden,
+            past=past,
+            last=origin,
+        )
+
+    def take(self, series: ArrayLike | slice) -> "Panel":
+        """The series at the given places, in that order; a slice shares the arrays."""
+        if isinstance(series, slice):
+            begin, end, _ = series.indices(self.n_series)
+            rows: Any = slice(int(self.indptr[begin]), int(self.indptr[max(end, begin)]))
+            chosen = np.arange(begin, max(end, begin))
+        else:
+            chosen = np.asarray(series)
+            chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+            lengths = self.lengths[chosen]
+            ends = np.cumsum(lengths)
+            rows = np.arange(int(ends[-1]) if len(ends) else 0)
+            rows += np.repeat(self.indptr[chosen] - (ends - lengths), lengths)
+        indptr = np.concatenate(([0], np.cumsum(self.lengths[chosen])))
+        return replace(
+            self,
+            series=self.series[chosen],
+            start=self.start[chosen],
+            indptr=indptr,
+            demand=self.demand[rows],
+            observed=self.observed[rows],
+            past=self.past[rows],
+            known=self.known[rows],
+            place=self.place[chosen],
+        )
+
+    def shards(self, n_cells: int = 50_000_000) -> Iterator["Panel"]:
+        """Consecutive pieces of at most about `n_cells` rows each, for bounded memory."""
+        begin = 0
+        while begin < self.n_series:
+            end = int(np.searchsorted(self.indptr, self.indptr[begin] + n_cells, side="right")) - 1
+            end = min(max(end, begin + 1), self.n_series)
+            yield self.take(slice(begin, end))
+            begin = end
+
+    def _rows(self, first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """(N, n) row of every series and period from `first` to `last`, and whether there is one."""
+        offset = np.arange(first, last + 1)[None, :] - self.start[:, None].astype(np.int64)
+        inside = (offset >= 0) & (offset < self.lengths[:, None])
+        return np.where(inside, self.indptr[:-1, None] + offset, 0), inside
+
+    def window(self, first: int, last: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Demand (N, n) and observed (N, n) over the periods `first` to `last`, both included."""
+        rows, inside = self._rows(first, last)
+        if not len(self.demand):
+            return np.zeros(rows.shape, dtype=np.float32), inside
+        observed = self.observed[rows] & inside
+        return np.where(observed, self.demand[rows], np.float32(0)), observed
+
+    def known_window(self, first: int, last: int) -> NDArray[np.float32]:
+        """Known columns (N, n, Fk) over the periods `first` to `last`; NaN where there is no row."""
+        rows, inside = self._rows(first, last)
+        if not len(self.demand):
+            return np.full((*rows.shape, self.known.shape[1]), np.nan, dtype=np.float32)
+        return np.where(inside[..., None], self.known[rows], np.float32(np.nan))
+
+    def labels(
+        self, origins: Sequence[int], horizons: Sequence[Horizon]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Demand (N, O, K) of every horizon from every origin in units, and whether all its periods were observed."""
+        first, last = min(origins), max(origins) + max(h.end for h in horizons)
+        sums, complete = horizon_sums(*self.window(first, last), horizons)
+        at = np.asarray(origins) - first
+        return sums[:, at], complete[:, at]
+
+    def column(self, name: str) -> pl.Series:
+        """A column of `series`, with an error that lists those there are."""
+        if name not in self.series.columns:
+            raise DataError(f"a column '{name}' of the series", nearest(name, self.series.columns), table="panel")
+        return self.series[name]
+
+    def find(self, item: str, location: str | None = None) -> int:
+        """Place of a series by its keys."""
+        match = self.series["item"].cast(pl.String) == item
+        if location is not None and "location" in self.series.columns:
+            match &= self.series["location"].cast(pl.String) == location
+        places = match.arg_true()
+        if len(places) == 0:
+            names = self.series["item"].cast(pl.String).to_list()
+            raise DataError(f"a series of item '{item}'", nearest(item, names), table="panel")
+        return int(places[0])
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change when anything in the panel does."""
+        digest = hashlib.blake2b(digest_size=8)
+        digest.update(json.dumps(self._meta(), sort_keys=True, default=str).encode())
+        digest.update(self.series.write_csv().encode())
+        for name in _ARRAYS:
+            digest.update(np.ascontiguousarray(getattr(self, name)).data)
+        digest.update(np.ascontiguousarray(self.calendar.values).data)
+        return digest.hexdigest()
+
+    def _meta(self) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "frequency": str(self.frequency),
+            "last": self.last,
+            "calendar": {"start": self.calendar.start, "names": self.calendar.names},
+            "names": {**vars(self.names), "categories": dict(self.names.categories)},
+        }
+
+    def save(self, folder: Path | str) -> None:
+        """Write to a folder, whole or not at all: into a temporary one beside it, then one rename."""
+        target = Path(folder)
+        staging = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            staging.mkdir(parents=True)
+            for name in _ARRAYS:
+                np.save(staging / f"{name}.npy", getattr(self, name), allow_pickle=False)
+            np.save(staging / "calendar.npy", self.calendar.values, allow_pickle=False)
+            self.series.write_parquet(staging / "series.parquet")
+            (staging / "panel.json").write_text(json.dumps(self._meta(), indent=1))
+            if target.exists():
+                old = target.with_name(f".{target.name}.{os.getpid()}.old")
+                target.rename(old)
+                staging.rename(target)
+                shutil.rmtree(old)
+            else:
+                staging.rename(target)
+        except OSError as error:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise StoreError(f"cannot write the panel to {target}: {error}. Choose a writable folder.") from error
+
+    @classmethod
+    def open(cls, folder: Path | str) -> "Panel":
+        """Open a saved panel; arrays are memory-mapped and nothing is read until used."""
+        source = Path(folder)
+        try:
+            meta = json.loads((source / "panel.json").read_text())
+            arrays = {name: _open_array(source / f"{name}.npy") for name in _ARRAYS}
+            values = _open_array(source / "calendar.npy")
+            series = pl.read_parquet(source / "series.parquet")
+        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+            raise StoreError(f"expected a saved panel in {source}; got: {error}. Pack it again.") from error
+        if meta["format"] != _FORMAT:
+            raise StoreError(f"expected a panel of format {_FORMAT} in {source}; got {meta['format']}. Pack it again.")
+        names = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in meta["names"].items()
+            if key != "categories"
+        }
+        categories = {key: tuple(value) for key, value in meta["names"]["categories"].items()}
+        frequency = Frequency.parse(meta["frequency"])
+        calendar = Calendar(frequency, meta["calendar"]["start"], values, tuple(meta["calendar"]["names"]))
+        return cls(calendar, series, names=FeatureNames(**names, categories=categories), last=meta["last"], **arrays)
+
+
+def _open_array(path: Path) -> NDArray[Any]:
+    """Memory-map an array; an empty one cannot be mapped and is read."""
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except ValueError:
+        return np.asarray(np.load(path, allow_pickle=False))

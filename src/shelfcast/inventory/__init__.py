@@ -1,0 +1,1 @@
+"""From laws of demand to orders: economics, simulation, policies."""

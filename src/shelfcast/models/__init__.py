@@ -1,0 +1,1 @@
+"""Forecasters, all behind one contract."""
