@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
@@ -20,7 +21,7 @@ import polars as pl
 import pytest
 
 from shelfcast.catalogue import Catalogue
-from shelfcast.store import ForecastStore, RunKind
+from shelfcast.store import ForecastStore, RunInfo, RunKind
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its writers")
 
@@ -199,5 +200,10 @@ def test_two_writers(writers: Nursery, tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    Catalogue(Path("nowhere")).entries()
+    with tempfile.TemporaryDirectory() as warm_up:  # compiles the SQL once instead of in each writer
+        book = Catalogue(Path(warm_up) / "catalogue.sqlite")
+        with book.transaction() as begun:
+            nobody = RunInfo.of(RunKind.FORECAST, config="", fingerprint="", code_version="", now=NOW)
+            book.publish(begun, nobody, "", "")
+            book.read(begun)
     nursery()
