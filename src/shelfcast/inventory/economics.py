@@ -1,0 +1,222 @@
+"""What a unit earns and costs, and the terms on which it can be bought, item by item.
+
+Money is in the user's currency, units are selling units, and a period is the period of the forecast. Discount is a
+factor per period (0.998 a week is about 10 % a year), not a rate. The two costs that decide how much to hold are
+
+    stockout_cost = price - cost + goodwill                 per unit of demand that is not met
+    holding_cost  = cost x (1 - discount) + storage         per unit left at the end of a period
+
+and the critical ratio `p / (p + h)` is the level of demand to be ready for (the newsvendor's fractile).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from shelfcast.errors import DataError
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Economics:
+    """Prices and costs of B items; each field is a number for all items or an array (B,).
+
+    Parameters
+    ----------
+    holding_cost : money per unit left at the end of a period, > 0.
+    stockout_cost : money per unit of unmet demand, >= 0.
+    price : money earned per unit sold, >= 0; only the cash objective needs it.
+    cost : money paid per unit received, >= 0; needed by cash and by budgets.
+    salvage : money per unit still on the shelf at the end of a replay; never counted above `cost`.
+    discount : factor per period on cash, in (0, 1].
+    names : what to call the items in messages; empty to use row numbers.
+
+    Raises
+    ------
+    DataError : a value is missing, negative or out of range; the items are named.
+
+    Examples
+    --------
+    >>> float(Economics(holding_cost=1.0, stockout_cost=9.0).critical_ratio)
+    0.9
+    """
+
+    holding_cost: Array
+    stockout_cost: Array
+    price: Array = 0.0  # type: ignore[assignment]
+    cost: Array = 0.0  # type: ignore[assignment]
+    salvage: Array = 0.0  # type: ignore[assignment]
+    discount: Array = 1.0  # type: ignore[assignment]
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        given = [np.asarray(getattr(self, name), dtype=np.float64) for name in _NUMBERS]
+        try:
+            together = np.broadcast_arrays(*given)
+        except ValueError:
+            lengths = ", ".join(f"{n} {v.shape}" for n, v in zip(_NUMBERS, given, strict=True))
+            raise DataError("one value for all items or one per item", lengths, table="economics") from None
+        for name, values in zip(_NUMBERS, together, strict=True):
+            _check(name, values, self.names)
+            object.__setattr__(self, name, values)
+
+    @classmethod
+    def of(
+        cls,
+        price: ArrayLike,
+        cost: ArrayLike,
+        *,
+        goodwill: ArrayLike = 0.0,
+        storage: ArrayLike = 0.0,
+        discount: ArrayLike = 1.0,
+        salvage: ArrayLike = 0.0,
+        names: Sequence[str] = (),
+    ) -> "Economics":
+        """From what a retailer knows; the formulas stand at the top of this file.
+
+        Parameters
+        ----------
+        price, cost : money per unit.
+        goodwill : money lost with each unit of unmet demand beyond its margin.
+        storage : money per unit-period for room, handling and spoilage.
+        discount, salvage, names : as in the class.
+
+        Raises
+        ------
+        DataError : as the class; so also where `price + goodwill < cost`, or where both `storage` is 0 and
+            `discount` is 1, since stock that costs nothing to hold has no best size.
+
+        Examples
+        --------
+        >>> one = Economics.of(price=10.0, cost=6.0, storage=0.1, discount=0.95)
+        >>> float(one.stockout_cost), round(float(one.holding_cost), 9)
+        (4.0, 0.4)
+        """
+        sells, pays, factor = (np.asarray(x, dtype=np.float64) for x in (price, cost, discount))
+        return cls(
+            holding_cost=pays * (1.0 - factor) + np.asarray(storage, dtype=np.float64),
+            stockout_cost=sells - pays + np.asarray(goodwill, dtype=np.float64),
+            price=sells,
+            cost=pays,
+            salvage=np.asarray(salvage, dtype=np.float64),
+            discount=factor,
+            names=tuple(names),
+        )
+
+    @property
+    def critical_ratio(self) -> Array:
+        """(B,) `p / (p + h)`, in [0, 1): the share of outcomes to be ready for."""
+        return np.asarray(self.stockout_cost / (self.stockout_cost + self.holding_cost))
+
+    @property
+    def storage(self) -> Array:
+        """(B,) the part of `holding_cost` that is paid out; the rest is capital, which discounting already charges."""
+        return np.asarray(np.maximum(self.holding_cost - self.cost * (1.0 - self.discount), 0.0))
+
+    def mismatch(self, end_stock: ArrayLike, unmet: ArrayLike) -> Array:
+        """(B,) money: holding cost of what is left plus stock-out cost of what was not met, both in units."""
+        return np.asarray(self.holding_cost * np.asarray(end_stock) + self.stockout_cost * np.asarray(unmet))
+
+    def for_items(self, n: int) -> "Economics":
+        """The same with every field (n,).
+
+        Raises
+        ------
+        DataError : the fields hold another number of items.
+        """
+        if self.price.shape not in ((), (1,), (n,)):
+            raise DataError(f"economics of {n} items", f"{self.price.shape[0]}", table="economics")
+        return self._map(lambda values: np.broadcast_to(values, (n,)))
+
+    def take(self, rows: Ints) -> "Economics":
+        """The items at `rows`, of economics that hold one value per item."""
+        names = tuple(self.names[i] for i in rows) if self.names else ()
+        return self._map(lambda values: values[rows], names)
+
+    def _map(self, change: Any, names: tuple[str, ...] | None = None) -> "Economics":
+        changed = {name: change(getattr(self, name)) for name in _NUMBERS}
+        return Economics(**changed, names=self.names if names is None else names)
+
+
+_NUMBERS = tuple(field.name for field in fields(Economics) if field.name != "names")
+_ADVICE = {
+    "holding_cost": "give a storage cost per unit and period, or a discount factor below 1",
+    "stockout_cost": "the price is below the cost: correct it, or give a goodwill cost per unit not sold",
+    "discount": "write the factor per period, 0.998, not the rate",
+}
+
+
+def _check(name: str, values: Array, names: tuple[str, ...]) -> None:
+    """Raise a DataError that names the items whose `values` are missing or out of range."""
+    if name == "discount":
+        expected, fits = "a factor above 0 and at most 1", (values > 0) & (values <= 1)
+    elif name == "holding_cost":
+        expected, fits = "a number above 0", (values > 0) & np.isfinite(values)
+    else:
+        expected, fits = "a number of at least 0", (values >= 0) & np.isfinite(values)
+    if fits.all():
+        return
+    wrong = np.flatnonzero(~np.atleast_1d(fits))
+    flat = np.atleast_1d(values)
+    called = [names[i] if i < len(names) else f"row {i}" for i in wrong[:3]]
+    samples = [f"{who}: {name} {_shown(flat[i])}" for who, i in zip(called, wrong[:3], strict=True)]
+    advice = _ADVICE.get(name, f"correct or fill in {name}")
+    raise DataError(f"{name} to be {expected}", f"{len(wrong)} other", advice, table="economics", samples=samples)
+
+
+def _shown(value: float) -> str:
+    return "missing" if np.isnan(value) else f"{value:g}"
+
+
+@dataclass(frozen=True)
+class Supply:
+    """Terms on which items can be bought; each field is a number for all items or an array (B,).
+
+    Parameters
+    ----------
+    lead_time : whole periods from order to shelf, >= 0.
+    review_period : whole periods between two chances to order, >= 1; the first is the first period.
+    pack_size : units per pack, >= 0; orders are whole packs. 0 allows fractions of a unit.
+    minimum_order : units, >= 0; smaller orders are raised to it.
+
+    Raises
+    ------
+    DataError : a value is missing, out of range, or not whole where it must be.
+    """
+
+    lead_time: Ints = 1  # type: ignore[assignment]
+    review_period: Ints = 1  # type: ignore[assignment]
+    pack_size: Array = 1.0  # type: ignore[assignment]
+    minimum_order: Array = 0.0  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        for name, least, whole in _TERMS:
+            values = np.asarray(getattr(self, name), dtype=np.float64)
+            fits = np.isfinite(values) & (values >= least) & ((values == np.floor(values)) | (not whole))
+            if not fits.all():
+                _refuse_terms(name, least, whole, values, fits)
+            object.__setattr__(self, name, values.astype(np.int64) if whole else values)
+
+    def for_items(self, n: int) -> "Supply":
+        """The same with every field (n,)."""
+        return Supply(**{name: np.broadcast_to(getattr(self, name), (n,)) for name, _, _ in _TERMS})
+
+    @property
+    def protected(self) -> Ints:
+        """(B,) periods that an order placed now protects: `lead_time + review_period`."""
+        return np.asarray(self.lead_time + self.review_period)
+
+
+_TERMS = (("lead_time", 0, True), ("review_period", 1, True), ("pack_size", 0, False), ("minimum_order", 0, False))
+
+
+def _refuse_terms(name: str, least: int, whole: bool, values: Array, fits: NDArray[np.bool_]) -> None:
+    wrong = np.flatnonzero(~np.atleast_1d(fits))
+    samples = [f"row {i}: {np.atleast_1d(values)[i]:g}" for i in wrong[:3]]
+    expected = f"{name} to be a {'whole ' if whole else ''}number of at least {least}"
+    raise DataError(expected, f"{len(wrong)} other", f"correct or fill in {name}", table="supply", samples=samples)
