@@ -1,8 +1,8 @@
 """Quantile forecasts as a value: what is scored, stored and served.
 
-The long table (`frame`) has a row for every series, origin, horizon and level; the wide one (`table`, which is stored) a
-row for every series, origin and horizon, with a column for the mean and one for every level, named by `level_column`.
-Both carry the dates of the first and last period summed.
+The long table (`frame`) has a row for every series, origin, horizon and level; the wide one (`table`, which is
+stored) a row for every series, origin and horizon, with a column for the mean and one for every level, named by
+`level_column`. Both carry the dates of the first and last period summed.
 """
 
 from collections.abc import Iterable, Sequence

@@ -171,7 +171,8 @@ class Normal:
 
     def cdf(self, value: ArrayLike) -> Array:
         x = np.asarray(value, dtype=np.float64)
-        return np.where(x < 0, 0.0, _normal_cdf((x - self.centre) / np.where(self.sd > 0, self.sd, 1e-12)))
+        z = (x - self.centre) / np.where(self.sd > 0, self.sd, 1e-12)
+        return np.asarray(np.where(x < 0, 0.0, _normal_cdf(z)))
 
     def mean(self) -> Array:
         """Mean after clipping: `centre x Phi(z) + sd x phi(z)` with `z = centre / sd`."""
@@ -238,7 +239,8 @@ class Counts:
         x = np.broadcast_to(np.floor(np.asarray(value, dtype=np.float64)), self.shape)
         cumulative = np.cumsum(self.table, axis=-1)
         place = np.clip(x, 0, self.table.shape[-1] - 1).astype(np.int64)
-        return np.where(x < 0, 0.0, np.take_along_axis(cumulative, place[..., None], -1)[..., 0])
+        reached = np.take_along_axis(cumulative, place[..., None], -1)[..., 0]
+        return np.where(x < 0, 0.0, reached)
 
     def mean(self) -> Array:
         return np.asarray((self.table * np.arange(self.table.shape[-1])).sum(axis=-1))

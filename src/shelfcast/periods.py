@@ -1,8 +1,9 @@
 """Calendar arithmetic: dates to whole period numbers and back.
 
-A frequency is an hour, a day, a week with an anchor weekday, or a month. Periods are numbered from 1970: period 0 is the
-first hour, day, month of 1970, or the week whose anchor day is the first on or after 1970-01-01. Every date is the label
-of its period; `to_period` maps any moment inside a period to it, so `is_label` tells whether dates lie on the grid.
+A frequency is an hour, a day, a week with an anchor weekday, or a month. Periods are numbered from 1970: period 0 is
+the first hour, day, month of 1970, or the week whose anchor day is the first on or after 1970-01-01. Every date is
+the label of its period; `to_period` maps any moment inside a period to it, so `is_label` tells whether dates lie on
+the grid.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """The panel: every series of demand and what is known of it, as flat arrays.
 
-Rows of series `i` are `indptr[i]:indptr[i + 1]`, one for each period from `start[i]`, without gaps. Rows may reach past the
-last sale so that columns known ahead can; a series may have no rows at all (a new product). `as_of(origin)` is the only
-place that hides the future, and everything a model may see goes through it.
+Rows of series `i` are `indptr[i]:indptr[i + 1]`, one for each period from `start[i]`, without gaps. Rows may reach
+past the last sale so that columns known ahead can; a series may have no rows at all (a new product). `as_of(origin)`
+is the only place that hides the future, and everything a model may see goes through it.
 
 Arrays may be memory-mapped; methods return new panels that share what they can. Packing a table into a panel is in
 `packing`; adding totals is in `aggregates`.
@@ -167,12 +167,13 @@ class Panel:
 
     def date(self, period: int) -> np.datetime64:
         """Label of a period."""
-        return np.datetime64(self.frequency.to_date(period).item())
+        return np.datetime64(self.frequency.to_date([period])[0])
 
     def as_of(self, origin: int) -> "Panel":
         """The panel as it could be known at the end of period `origin`: demand, stock and past columns after it hidden.
 
-        Known and calendar columns stay, since they are known ahead. Series that begin later keep their rows, unobserved.
+        Known and calendar columns stay, since they are known ahead. Series that begin later keep their rows,
+        unobserved.
         """
         if origin >= self.last:
             return self
@@ -322,15 +323,17 @@ class Panel:
             raise StoreError(f"expected a saved panel in {source}; got: {error}. Pack it again.") from error
         if meta["format"] != _FORMAT:
             raise StoreError(f"expected a panel of format {_FORMAT} in {source}; got {meta['format']}. Pack it again.")
-        names = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in meta["names"].items()
-            if key != "categories"
-        }
-        categories = {key: tuple(value) for key, value in meta["names"]["categories"].items()}
+        stored = meta["names"]
+        names = FeatureNames(
+            past=tuple(stored["past"]),
+            known=tuple(stored["known"]),
+            price=stored["price"],
+            promotions=tuple(stored["promotions"]),
+            categories={key: tuple(value) for key, value in stored["categories"].items()},
+        )
         frequency = Frequency.parse(meta["frequency"])
         calendar = Calendar(frequency, meta["calendar"]["start"], values, tuple(meta["calendar"]["names"]))
-        return cls(calendar, series, names=FeatureNames(**names, categories=categories), last=meta["last"], **arrays)
+        return cls(calendar, series, names=names, last=meta["last"], **arrays)
 
 
 def _open_array(path: Path) -> NDArray[Any]:

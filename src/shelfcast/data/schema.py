@@ -1,7 +1,7 @@
 """What the columns of a demand table mean. Names are mapped once, here, and never travel further.
 
-Roles: *keys* (item, optional location), date, demand, in_stock, *known* columns (price, promotions, other things planned
-ahead), *past* columns (page views: known up to the origin only) and *static* columns of a series.
+Roles: *keys* (item, optional location), date, demand, in_stock, *known* columns (price, promotions, other things
+planned ahead), *past* columns (page views: known up to the origin only) and *static* columns of a series.
 """
 
 from collections.abc import Mapping

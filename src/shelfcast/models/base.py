@@ -35,10 +35,25 @@ class Ability(Enum):
 class Forecaster(Protocol):
     """Anything that turns a panel into quantile forecasts."""
 
-    name: str
-    horizons: tuple[Horizon, ...]
-    levels: tuple[float, ...]
-    abilities: frozenset[Ability]
+    @property
+    def name(self) -> str:
+        """Its name in the table of forecasters."""
+        ...
+
+    @property
+    def horizons(self) -> tuple[Horizon, ...]:
+        """What it forecasts."""
+        ...
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Levels of its quantiles."""
+        ...
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What it claims to be able to do."""
+        ...
 
     def fit(self, panel: Panel, *, seed: int = 0) -> Self:
         """Learn from all the panel shows; returns self."""
@@ -63,7 +78,7 @@ def makers() -> dict[str, Maker]:
     """Name -> class of every forecaster, imported when asked for."""
     from shelfcast.models import baselines
 
-    return dict(baselines.MODELS)
+    return {**baselines.MODELS}
 
 
 def forecaster(

@@ -1,0 +1,340 @@
+"""Window forecasters: fast, honest floors that every learned model must clear.
+
+All read a window of recent history of every series at once and end in quantiles; spans get theirs from span sums in
+history, never from adding quantiles. A series with fewer than `min_history` usable samples gets the launch profile of
+similar products (`launches`). Local models: `fit` learns the launch profile alone.
+
+    seasonal-naive     last season's value plus past seasonal differences (their quantiles, or a Gaussian)
+    recent-quantiles   quantiles of the latest sums
+    season-quantiles   quantiles of the sums at the same place in earlier seasons (same weekday)
+    season-profile     divide by a shrunken season factor, quantiles of the latest sums, multiply back
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shelfcast.data.panel import Panel
+from shelfcast.errors import ConfigError, NotFittedError, StoreError, nearest
+from shelfcast.forecast import Forecast, concat_series
+from shelfcast.horizons import Horizon
+from shelfcast.laws import Empirical
+from shelfcast.models.base import DEFAULT_LEVELS, Ability
+from shelfcast.models.history import History, Samples, merge
+from shelfcast.models.launches import LaunchProfile
+
+Array = NDArray[np.float64]
+_SHARD_CELLS = 20_000_000
+_ABILITIES = frozenset({Ability.COLD_START, Ability.SPANS, Ability.SCALE_EQUIVARIANT})
+
+
+class Errors(Enum):
+    """Law of the seasonal naive forecast's errors."""
+
+    EMPIRICAL = "empirical"
+    GAUSSIAN = "gaussian"
+
+
+class _Laws(Protocol):
+    """Quantiles (N, Q), mean (N,) and usable samples (N,) of one horizon."""
+
+    def __call__(self, horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]: ...
+
+
+@dataclass(frozen=True)
+class _Window(ABC):
+    """What the four share: settings, fit, prediction in shards, save and load."""
+
+    horizons: tuple[Horizon, ...]
+    levels: tuple[float, ...] = DEFAULT_LEVELS
+    launch_group: str | None = None
+    min_history: int = 4
+    launches_: LaunchProfile | None = None
+
+    name: ClassVar[str]
+    abilities: ClassVar[frozenset[Ability]] = _ABILITIES
+
+    def fit(self, panel: Panel, *, seed: int = 0) -> Self:
+        """Learn the launch profile; the rest is estimated at each origin."""
+        if self.launch_group is not None:
+            panel.column(self.launch_group)
+        learned = LaunchProfile.learn(panel, self.horizons, self.levels, self.launch_group)
+        object.__setattr__(self, "launches_", learned)
+        return self
+
+    def predict(self, panel: Panel, origins: Sequence[int]) -> Forecast:
+        """Forecast every series at every origin; memory is bounded by shards of series."""
+        if self.launches_ is None:
+            raise NotFittedError(f"'{self.name}' has not been fitted; call fit(panel) before predict.")
+        periods = max(panel.last - panel.first + 1, 1)
+        parts = [self._predict_shard(piece, origins) for piece in _shards(panel, _SHARD_CELLS // min(periods, 1000))]
+        return concat_series(parts)
+
+    def _predict_shard(self, panel: Panel, origins: Sequence[int]) -> Forecast:
+        assert self.launches_ is not None
+        shape = (panel.n_series, len(origins), len(self.horizons), len(self.levels))
+        values, mean = np.zeros(shape, dtype=np.float32), np.zeros(shape[:-1], dtype=np.float32)
+        group = self.launches_.of(panel)
+        for o, origin in enumerate(origins):
+            laws = self._laws(panel, origin)
+            for k, horizon in enumerate(self.horizons):
+                quantiles, centre, count = laws(horizon)
+                own = count >= self.min_history
+                chosen = np.where(own[:, None], quantiles, self.launches_.values[group, k])
+                values[:, o, k] = np.maximum.accumulate(np.maximum(chosen, 0.0), axis=1)
+                mean[:, o, k] = np.maximum(np.where(own, centre, self.launches_.mean[group, k]), 0.0)
+        series = panel.series.select(panel.keys)
+        return Forecast(
+            series, tuple(origins), panel.frequency, self.horizons, self.levels, values, mean, self.name
+        )  # fmt: skip
+
+    @abstractmethod
+    def _laws(self, panel: Panel, origin: int) -> _Laws:
+        """The law of each horizon at one origin."""
+
+    @property
+    def _reach(self) -> int:
+        """Longest span forecast."""
+        return max(h.span for h in self.horizons)
+
+    def _quantiles(self, samples: Samples) -> tuple[Array, Array, NDArray[np.int64]]:
+        count = samples.count
+        law = Empirical.of(samples.values, samples.valid | (count == 0)[:, None])
+        return law.quantile(self.levels), samples.mean(), count
+
+    def save(self, folder: Path) -> None:
+        """Write settings to `model.json` and the launch profile to `launches.npz`."""
+        if self.launches_ is None:
+            raise NotFittedError(f"'{self.name}' has not been fitted; there is nothing to save.")
+        settings = asdict(replace(self, launches_=None))
+        settings["horizons"] = [[h.lead, h.span] for h in self.horizons]
+        del settings["launches_"]
+        text = json.dumps({"name": self.name, "settings": settings}, default=lambda e: e.value, indent=1)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.launches_.save(Path(folder))
+        (Path(folder) / "model.json").write_text(text)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Inverse of `save`."""
+        settings: dict[str, Any] = json.loads((folder / "model.json").read_text())["settings"]
+        horizons = tuple(Horizon(*pair) for pair in settings.pop("horizons"))
+        levels = tuple(settings.pop("levels"))
+        try:
+            return cls(horizons=horizons, levels=levels, launches_=LaunchProfile.load(folder), **settings)
+        except TypeError as error:
+            raise StoreError(f"{folder} was saved by another version: {error}. Run `shelfcast fit` again.") from error
+
+
+@dataclass(frozen=True)
+class RecentQuantiles(_Window):
+    """Quantiles of the latest `window` sums, whatever the season.
+
+    Parameters
+    ----------
+    window : periods; None for eight weeks of hours, 56 days, 26 weeks or 12 months.
+    """
+
+    window: int | None = None
+    name: ClassVar[str] = "recent-quantiles"
+
+    def _laws(self, panel: Panel, origin: int) -> _Laws:
+        n = self.window or _default_window(panel)
+        history = History.of(panel, origin, n + self._reach - 1)
+        return _cached(lambda h: self._quantiles(history.recent(h.span, n)), key=lambda h: h.span)
+
+
+@dataclass(frozen=True)
+class SeasonQuantiles(_Window):
+    """Quantiles of the sums that began at the same place of the season, in the last `seasons` seasons.
+
+    With daily data: the same weekday. A series with too few of them falls back to its latest sums.
+
+    Parameters
+    ----------
+    seasons : how many earlier seasons; None for 26 (days, hours) or 3 (weeks, months: years).
+    """
+
+    seasons: int | None = None
+    name: ClassVar[str] = "season-quantiles"
+
+    def _laws(self, panel: Panel, origin: int) -> _Laws:
+        season = panel.frequency.season
+        n = self.seasons or (26 if season in (7, 24) else 3)
+        recent = _default_window(panel)
+        reach = max(-(-h.end // season) * season - h.lead for h in self.horizons)
+        history = History.of(panel, origin, max(reach + (n - 1) * season, recent + self._reach - 1))
+
+        def law(horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]:
+            newest = origin + horizon.lead + 1 - -(-horizon.end // season) * season
+            same = history.sums(newest - season * np.arange(n), horizon.span)
+            return self._quantiles(merge(same, history.recent(horizon.span, recent), self.min_history))
+
+        return _cached(law, key=lambda h: (h.span, h.lead - -(-h.end // season) * season))
+
+
+@dataclass(frozen=True)
+class SeasonProfile(_Window):
+    """Divide by a season factor, take the quantiles of the latest `window` sums, multiply back.
+
+    The factor of a place in the season is the series' mean there over its mean, shrunk to 1 by the noise of that mean:
+    with n observations there and a squared coefficient of variation c, by n / (n + c / `factor_variance`).
+
+    Parameters
+    ----------
+    window : periods of which the quantiles are taken; None for 56 days, 26 weeks, 12 months.
+    factor_window : seasons over which factors are estimated; None for 26 (hours, days) or 3 (weeks, months).
+    factor_variance : variance of true factors around 1 over series.
+    """
+
+    window: int | None = None
+    factor_window: int | None = None
+    factor_variance: float = 0.05
+    name: ClassVar[str] = "season-profile"
+
+    def __post_init__(self) -> None:
+        if self.factor_variance <= 0:
+            raise ConfigError("model.factor_variance", f"expected a number above 0; got {self.factor_variance}")
+
+    def _laws(self, panel: Panel, origin: int) -> _Laws:
+        season = panel.frequency.season
+        n = self.window or _default_window(panel)
+        n_factor = (self.factor_window or (26 if season in (7, 24) else 3)) * season
+        history = History.of(panel, origin, max(n_factor, n + self._reach - 1))
+        factors = self._factors(history, panel, n_factor)
+        place = panel.frequency.season_position
+        scaled = replace(history, weight=factors[:, place(np.arange(history.first, origin + 1))])
+        per_span: dict[int, tuple[Array, Array, NDArray[np.int64]]] = {}
+
+        def law(horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]:
+            if horizon.span not in per_span:
+                per_span[horizon.span] = self._quantiles(scaled.recent(horizon.span, n))
+            quantiles, mean, count = per_span[horizon.span]
+            ahead = place(origin + np.arange(horizon.lead + 1, horizon.end + 1))
+            weight = factors[:, ahead].sum(axis=1)
+            return quantiles * weight[:, None], mean * weight, count
+
+        return law
+
+    def _factors(self, history: History, panel: Panel, n_periods: int) -> Array:
+        """(N, season) shrunken factors with mean about 1."""
+        season = panel.frequency.season
+        demand, seen = history.demand[:, -n_periods:], history.observed[:, -n_periods:].astype(np.float64)
+        place = panel.frequency.season_position(np.arange(history.last - n_periods + 1, history.last + 1))
+        one_hot = np.eye(season)[place]
+        count, units = seen @ one_hot, demand @ one_hot
+        total = np.maximum(seen.sum(axis=1), 1.0)[:, None]
+        mean = units.sum(axis=1, keepdims=True) / total
+        variance = (demand**2).sum(axis=1, keepdims=True) / total - mean**2
+        level = np.where(mean > 0, mean, 1.0)
+        raw = np.where(count > 0, units / np.maximum(count, 1.0) / level, 1.0)
+        shrink = count / (count + variance / level**2 / self.factor_variance + 1e-9)
+        return np.where(mean > 0, 1.0 + shrink * (raw - 1.0), 1.0)
+
+
+@dataclass(frozen=True)
+class SeasonalNaive(_Window):
+    """Last season's value, with the law of past seasonal differences.
+
+    A target `m` seasons ahead of the newest complete season repeats the window `m` seasons before it. Empirical errors
+    are the differences over `m` seasons in the last `seasons` seasons; Gaussian ones have the root mean square of
+    one-season differences times sqrt(m), over all the history within `seasons`.
+
+    Parameters
+    ----------
+    errors : `empirical` or `gaussian`.
+    seasons : seasons of history for the errors; None for 26 (hours, days) or 3 (weeks, months).
+    """
+
+    errors: str = Errors.EMPIRICAL.value
+    seasons: int | None = None
+    name: ClassVar[str] = "seasonal-naive"
+
+    def __post_init__(self) -> None:
+        kinds = [kind.value for kind in Errors]
+        if self.errors not in kinds:
+            raise ConfigError("model.errors", f"unknown errors '{self.errors}'; {nearest(self.errors, kinds)}")
+
+    def _laws(self, panel: Panel, origin: int) -> _Laws:
+        season = panel.frequency.season
+        ahead = max(-(-h.end // season) for h in self.horizons)
+        n = (self.seasons or (26 if season in (7, 24) else 3)) * season
+        history = History.of(panel, origin, n + (ahead + _EARLIER) * season + self._reach)
+
+        gaussian = self.errors == Errors.GAUSSIAN.value
+        kept: dict[tuple[int, int], tuple[Array, NDArray[np.int64]]] = {}
+
+        def errors(span: int, m: int) -> tuple[Array, NDArray[np.int64]]:
+            """Quantiles (N, Q) of the error m seasons ahead and how many differences (N,) they rest on."""
+            steps = 1 if gaussian else m
+            if (span, steps) not in kept:
+                found = _differences(history, span, n, steps * season)
+                quantiles = self._gaussian(found) if gaussian else self._quantiles(found)[0]
+                kept[span, steps] = quantiles, found.count
+            quantiles, count = kept[span, steps]
+            return (quantiles * np.sqrt(m) if gaussian else quantiles), count
+
+        def law(horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]:
+            m = -(-horizon.end // season)
+            newest = origin + horizon.lead + 1 - m * season
+            found = history.sums(newest - season * np.arange(_EARLIER + 1), horizon.span)
+            latest = found.valid.argmax(axis=1)[:, None]
+            point = np.take_along_axis(found.values, latest, 1)[:, 0]
+            quantiles, count = errors(horizon.span, m)
+            return point[:, None] + quantiles, point, np.where(found.valid.any(axis=1), count, 0)
+
+        return law
+
+    def _gaussian(self, differences: Samples) -> Array:
+        """(N, Q) quantiles of a centred normal with the root mean square of the differences."""
+        squares = np.where(differences.valid, differences.values**2, 0.0).sum(axis=1)
+        z = np.array([NormalDist().inv_cdf(level) for level in self.levels])
+        return np.asarray(np.sqrt(squares / np.maximum(differences.count, 1))[:, None] * z)
+
+
+_EARLIER = 3  # seasons to look further back where last season's value was not observed
+
+
+def _differences(history: History, span: int, n_samples: int, distance: int) -> Samples:
+    """The latest sums minus the sums `distance` periods earlier, where both were observed."""
+    starts = history.last - span + 1 - np.arange(n_samples)
+    later, earlier = history.sums(starts, span), history.sums(starts - distance, span)
+    valid = later.valid & earlier.valid
+    return Samples(np.where(valid, later.values - earlier.values, 0.0), valid)
+
+
+def _default_window(panel: Panel) -> int:
+    """Periods of recent history: long enough for quantiles, short enough to follow the level."""
+    return {24: 24 * 56, 7: 56, 52: 26, 12: 12}[panel.frequency.season]
+
+
+def _cached(law: _Laws, key: Callable[[Horizon], object]) -> _Laws:
+    """Horizons with one key share one law, so 28 days of seven weekdays cost seven."""
+    known: dict[object, tuple[Array, Array, NDArray[np.int64]]] = {}
+
+    def look_up(horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]:
+        place = key(horizon)
+        if place not in known:
+            known[place] = law(horizon)
+        return known[place]
+
+    return look_up
+
+
+def _shards(panel: Panel, n_series: int) -> list[Panel]:
+    """Consecutive slices of at most `n_series` series; one empty slice for an empty panel."""
+    size = max(n_series, 1)
+    return [panel.take(slice(i, min(i + size, panel.n_series))) for i in range(0, max(panel.n_series, 1), size)]
+
+
+MODELS: dict[str, type[_Window]] = {
+    model.name: model for model in (SeasonalNaive, RecentQuantiles, SeasonQuantiles, SeasonProfile)
+}
