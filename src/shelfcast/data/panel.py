@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,11 +125,40 @@ class Panel:
             raise DataError(f"indptr that ends at {rows} rows", str(self.indptr[-1]), table="panel")
 
     @classmethod
-    def from_frame(cls, frame: "IntoFrame", schema: "Schema", **tables: Any) -> "Panel":
-        """From a long table of any frame library; see `packing.pack` for the further tables it takes."""
-        from shelfcast.data.packing import pack
+    def from_frame(
+        cls,
+        frame: "IntoFrame",
+        schema: "Schema",
+        *,
+        items: "IntoFrame | None" = None,
+        known: "IntoFrame | None" = None,
+        today: date | None = None,
+    ) -> "Panel":
+        """From a long table of any frame library.
 
-        return pack(frame, schema, **tables)
+        Parameters
+        ----------
+        frame : one row for a series and date; columns as `schema` says.
+        items : static columns by item, location or both; a product only here becomes a series without rows.
+        known : columns known ahead by item, location or both, and date; may reach past the last sale.
+        today : demand dated later is refused; the machine's date by default.
+
+        Raises
+        ------
+        DataError : anything in the tables that is not as declared.
+        """
+        from shelfcast.data.packing import pack
+        from shelfcast.data.tables import demand_table, known_table, static_table
+
+        elsewhere = set(schema.known_columns if known is not None else ()) | set(
+            schema.static if items is not None else ()
+        )
+        sales = demand_table(frame, schema, today=today or date.today(), optional=elsewhere)
+        statics = None if items is None else static_table(items, schema)
+        ahead = None
+        if known is not None:
+            ahead = known_table(known, schema, frequency=sales.frequency, categories=sales.categories)
+        return pack(sales, items=statics, known=ahead)
 
     @property
     def frequency(self) -> Frequency:
@@ -177,15 +207,10 @@ class Panel:
         """
         if origin >= self.last:
             return self
-        hidden = self.row_periods() > origin
-        past = np.where(hidden[:, None], np.float32(np.nan), self.past) if self.past.shape[1] else self.past
-        return replace(
-            self,
-            demand=np.where(hidden, np.float32(0), self.demand),
-            observed=self.observed & ~hidden,
-            past=past,
-            last=origin,
-        )
+        hidden = ragged_tails(self.indptr, origin + 1 - self.start.astype(np.int64))
+        demand, observed, past = np.array(self.demand), np.array(self.observed), np.array(self.past)
+        demand[hidden], observed[hidden], past[hidden] = 0, False, np.nan
+        return replace(self, demand=demand, observed=observed, past=past, last=origin)
 
     def take(self, series: ArrayLike | slice) -> "Panel":
         """The series at the given places, in that order; a slice shares the arrays."""
@@ -334,6 +359,16 @@ class Panel:
         frequency = Frequency.parse(meta["frequency"])
         calendar = Calendar(frequency, meta["calendar"]["start"], values, tuple(meta["calendar"]["names"]))
         return cls(calendar, series, names=names, last=meta["last"], **arrays)
+
+
+def ragged_tails(indptr: NDArray[np.int64], n_kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows beyond the first `n_kept` (N,) of each series, in order; cost follows their number."""
+    lengths = np.diff(indptr)
+    skipped = np.clip(n_kept, 0, lengths)
+    tails = lengths - skipped
+    ends = np.cumsum(tails)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.asarray(np.arange(total) + np.repeat(indptr[:-1] + skipped - (ends - tails), tails))
 
 
 def _open_array(path: Path) -> NDArray[Any]:
