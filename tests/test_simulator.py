@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shelfcast.errors import DataError
+from shelfcast.inventory.blocks import whole_packs
 from shelfcast.inventory.economics import Economics, Supply
-from shelfcast.inventory.simulator import Rule, Stock, Unmet, replay, replay_steps, step, whole_packs
+from shelfcast.inventory.simulator import Rule, Stock, Unmet, replay, replay_steps, step
 from shelfcast.laws import Counts
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "inventory.json").read_text())
@@ -182,6 +183,29 @@ def test_steps_equal_the_compiled_replay(case, unmet):
         assert np.allclose(getattr(by_steps.ledger, name), getattr(compiled.ledger, name)), name
     assert np.allclose(by_steps.stock.on_hand, compiled.stock.on_hand)
     assert np.allclose(by_steps.stock.on_order, compiled.stock.on_order)
+
+
+@pytest.mark.parametrize("unmet", Unmet)
+def test_items_of_several_blocks_keep_apart(unmet):
+    """More items than one block holds, the last block not full, the second with one lead time for all."""
+    rng, n, n_periods = np.random.default_rng(11), 150, 23
+    lead = rng.integers(0, 6, n)
+    lead[64:128] = 3
+    supply = Supply(lead, rng.integers(1, 4, n), rng.choice([0, 1, 6], n), rng.integers(0, 9, n))
+    economics = Economics(rng.uniform(0.1, 2, n), rng.uniform(0, 20, n), 9.0, rng.uniform(0, 9, n), 3.0, 0.9)
+    stock = Stock(rng.integers(0, 10, n).astype(float), rng.integers(0, 5, (n, 4)).astype(float))
+    demand, levels = rng.poisson(3, (n, n_periods)).astype(float), rng.uniform(0, 30, (n, n_periods))
+    arguments = (demand, stock, economics, supply)
+    observed = rng.random((n, n_periods)) < 0.7
+    by_steps = replay_steps(
+        lambda t, now: np.minimum(9.0, np.maximum(levels[:, t] - now.position, 0)),
+        *arguments, unmet=unmet, observed=observed,
+    )  # fmt: skip
+    compiled = replay(demand, Rule.capped(levels, 9.0), *arguments[1:], unmet=unmet, observed=observed)
+    for name in compiled.ledger.__dataclass_fields__:
+        assert np.allclose(getattr(by_steps.ledger, name), getattr(compiled.ledger, name)), name
+    assert np.allclose(by_steps.stock.pipeline, compiled.stock.pipeline)
+    assert np.allclose(by_steps.stock.on_hand, compiled.stock.on_hand)
 
 
 @settings(deadline=None, max_examples=30)

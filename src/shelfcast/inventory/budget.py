@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from shelfcast.errors import DataError
+from shelfcast.inventory.blocks import whole_packs
 from shelfcast.inventory.economics import Array, Economics, Ints, Supply
 from shelfcast.inventory.policies import quantile_each
-from shelfcast.inventory.simulator import whole_packs
 from shelfcast.laws import QuantileFunction
 
 

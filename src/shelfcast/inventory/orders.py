@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from shelfcast.errors import DataError, nearest
 from shelfcast.horizons import Horizon
+from shelfcast.inventory.blocks import whole_packs
 from shelfcast.inventory.budget import Group, within_budget
 from shelfcast.inventory.economics import Array, Economics, Ints, Supply
 from shelfcast.inventory.policies import Policy, View
-from shelfcast.inventory.simulator import Stock, whole_packs
+from shelfcast.inventory.simulator import Stock
 from shelfcast.laws import Grid, QuantileFunction
 
 

@@ -27,6 +27,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shelfcast.errors import DataError
+from shelfcast.inventory import blocks
+from shelfcast.inventory.blocks import whole_packs
 from shelfcast.inventory.economics import Array, Economics, Ints, Supply
 
 
@@ -167,23 +169,6 @@ class Replay:
         return np.asarray(self.ledger.mismatch / np.maximum(self.periods, 1))
 
 
-def whole_packs(wanted: Any, pack_size: Any, minimum_order: Any) -> Any:
-    """Units to order when `wanted` are wanted: at least the minimum, in whole packs, rounded up.
-
-    Numbers or arrays that broadcast; also compiled into `replay`, so there is one definition (and no `np.where`, which
-    makes an array of every number there).
-
-    Examples
-    --------
-    >>> whole_packs(np.array([0.0, 1.0, 7.0, 12.5]), 6.0, 10.0).tolist()
-    [0.0, 12.0, 12.0, 18.0]
-    """
-    asked = (wanted > 1e-9) * np.maximum(wanted, minimum_order)
-    is_packed = 1.0 * (pack_size > 0.0)
-    size = pack_size + (1.0 - is_packed)
-    return is_packed * size * np.ceil(asked / size - 1e-9) + (1.0 - is_packed) * asked
-
-
 def step(
     stock: Stock,
     order: ArrayLike,
@@ -259,17 +244,27 @@ def replay(
     if np.isnan(cap).any() or (np.isinf(target).any(axis=1) & np.isinf(cap)).any():
         raise DataError("a finite target or a finite cap for every item", "neither", "give one of them", table="rule")
     numbers = np.stack(
-        (terms.pack_size, terms.minimum_order, cap, money.price, money.cost, money.storage, money.discount), axis=1
+        (
+            terms.pack_size,
+            terms.minimum_order,
+            cap,
+            terms.review_period,
+            money.price,
+            money.cost,
+            money.storage,
+            money.discount,
+        )
     )
-    times = np.stack((terms.lead_time, terms.review_period), axis=1)
-    due = np.zeros((n, max(stock.pipeline.shape[1], int(terms.lead_time.max(initial=0))) + 1))
-    due[:, : stock.pipeline.shape[1]] = stock.pipeline
-    mask = np.ones((1, 1), dtype=bool) if seen is None else seen
-    units, on_hand = np.zeros((n, 7)), np.array(stock.on_hand, dtype=np.float64)
-    _compiled()(wanted, target, times, numbers, mask, seen is not None, unmet is Unmet.LOST, on_hand, due, units)
+    width = max(stock.pipeline.shape[1], int(terms.lead_time.max(initial=0))) + 1
+    due = np.zeros((width, n))
+    due[: stock.pipeline.shape[1]] = stock.pipeline.T
+    counted = np.ones((n, 1), dtype=bool) if seen is None else seen
+    units, on_hand = np.zeros((blocks.N_FLOWS, n)), np.array(stock.on_hand, dtype=np.float64)
+    lead = np.ascontiguousarray(terms.lead_time)
+    _compiled()(wanted, target, counted, lead, numbers, unmet is Unmet.LOST, on_hand, due, units)
     periods = np.full(n, n_periods) if seen is None else seen.sum(axis=1)
-    end = Stock(on_hand, due[:, :-1])
-    ledger = replace(_ledger(units[:, :6], money), cash=units[:, 6] + _terminal(end, money, n_periods))
+    end = Stock(on_hand, np.roll(due, -n_periods % width, axis=0)[:-1].T.copy())
+    ledger = replace(_ledger(units[:6].T, money), cash=units[6] + _terminal(end, money, n_periods))
     return Replay(ledger, end, periods, n_periods - periods)
 
 
@@ -285,7 +280,7 @@ def replay_steps(
 ) -> Replay:
     """As `replay`, for any decision: `decide(t, stock)` gives the units (B,) wanted in period `t`.
 
-    A loop over periods, vectorised over items; about thirty times slower than `replay`. Review periods, packs and
+    A loop over periods, vectorised over items; about ten times slower than `replay`. Review periods, packs and
     minimum orders are applied here, so `decide` need not know of them.
     """
     wanted, seen = _checked(demand, observed, stock)
@@ -335,8 +330,8 @@ def _checked(demand: ArrayLike, observed: ArrayLike | None, stock: Stock) -> tup
         raise DataError("demand and mask of shape (items, periods), stock for each item", came, table="replay")
     if seen is not None:
         wanted = np.where(~seen & ~(wanted >= 0), 0.0, wanted)
-    wrong = np.argwhere(~((wanted >= 0) & np.isfinite(wanted)))
-    if len(wrong):
+    if wanted.size and not (wanted.min() >= 0 and wanted.max() < np.inf):
+        wrong = np.argwhere(~((wanted >= 0) & np.isfinite(wanted)))
         samples = [f"item {i}, period {t}: {wanted[i, t]:g}" for i, t in wrong[:3]]
         advice = "mark missing periods as not observed, and net returns first"
         raise DataError("demand of at least 0", f"{len(wrong)} other", advice, table="replay", samples=samples)
@@ -345,70 +340,13 @@ def _checked(demand: ArrayLike, observed: ArrayLike | None, stock: Stock) -> tup
 
 @lru_cache(maxsize=1)
 def _compiled() -> Any:
-    """The compiled loop; kept on disk where the machine allows it, so later processes skip two seconds."""
+    """The compiled loop; kept on disk where the machine allows it, so later processes skip seven seconds."""
     from numba import njit
     from numba.extending import register_jitable
 
-    register_jitable(whole_packs)
+    for part in blocks.PARTS:
+        register_jitable(error_model="numpy")(part)
     try:
-        return njit(cache=True, error_model="numpy")(_loop)
+        return njit(cache=True, error_model="numpy")(blocks.loop)
     except RuntimeError:  # numba finds no folder that it may write to
-        return njit(error_model="numpy")(_loop)
-
-
-def _loop(
-    demand: Array,
-    target: Array,
-    times: Ints,
-    numbers: Array,
-    seen: NDArray[np.bool_],
-    is_masked: bool,
-    is_lost: bool,
-    on_hand: Array,
-    due: Array,
-    units: Array,
-) -> None:
-    """Replay item by item; changes `on_hand` (B,), `due` (B, W + 1) and `units` (B, 7) in place.
-
-    `due` is a ring: slot `head` arrives now, so an order goes `lead` slots further round.
-    """
-    n_items, n_periods = demand.shape
-    n_slots = due.shape[1]
-    step_of = 1 if target.shape[1] > 1 else 0
-    ring = np.empty(n_slots)
-    for i in range(n_items):
-        lead, review = times[i, 0], times[i, 1]
-        pack, minimum, cap, price, cost, storage, discount = numbers[i]
-        ring[:] = due[i]
-        stock, on_order, head, weight, wait = on_hand[i], due[i].sum(), 0, 1.0, 0
-        ordered = received = sold = short = left = times_short = cash = 0.0
-        for t in range(n_periods):
-            order = 0.0
-            if wait == 0:
-                order = whole_packs(min(cap, target[i, t * step_of] - stock - on_order), pack, minimum)
-                wait = review
-            wait -= 1
-            slot = head + lead
-            ring[slot - n_slots if slot >= n_slots else slot] += order
-            arrived = ring[head]
-            ring[head] = 0.0
-            head = 0 if head + 1 == n_slots else head + 1
-            on_order += order - arrived
-            end = stock + arrived - demand[i, t]
-            shelf, lack = max(end, 0.0), max(-end, 0.0)
-            sales = max(stock, 0.0) + arrived - shelf
-            stock = shelf if is_lost else end
-            if not is_masked or seen[i, t]:
-                ordered += order
-                received += arrived
-                sold += sales
-                short += lack
-                left += shelf
-                times_short += 1.0 if lack > 0.0 else 0.0
-                cash += weight * (price * sales - cost * arrived - storage * shelf)
-            weight *= discount
-        on_hand[i] = stock
-        for j in range(n_slots):
-            due[i, j] = ring[(head + j) % n_slots]
-        out = units[i]
-        out[0], out[1], out[2], out[3], out[4], out[5], out[6] = ordered, received, sold, short, left, times_short, cash
+        return njit(error_model="numpy")(blocks.loop)
