@@ -1,0 +1,163 @@
+"""The cells of a forecast that can be scored: what happened, what was forecast, scale and weight of each series.
+
+One origin at a time, so that memory does not grow with the number of origins. A cell (series, horizon) is scored when
+every period of its horizon was observed. Scale and weight of a series use nothing after the origin.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from shelfcast import scoring
+from shelfcast.data.panel import Panel
+from shelfcast.errors import ConfigError, DataError
+from shelfcast.forecast import Forecast
+from shelfcast.horizons import Horizon, horizon_sums
+from shelfcast.laws import Grid
+
+Array = NDArray[np.float64]
+WEIGHT_PERIODS = 28
+_SCALE_ROWS = 4_000_000
+_BLOCK_CELLS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of one origin.
+
+    demand : (N, K) units, 0 where not scored. scored : (N, K). values : (N, K, Q). point : (N, K).
+    promoted : (N, K) or None where not asked for. given_weight : (N,) or None for dollar sales.
+    """
+
+    panel: Panel
+    origin: int
+    levels: tuple[float, ...]
+    demand: Array
+    scored: NDArray[np.bool_]
+    values: NDArray[np.float32]
+    point: Array
+    promoted: NDArray[np.bool_] | None
+    given_weight: Array | None
+
+    @cached_property
+    def scale(self) -> Array:
+        """(N,) mean absolute one-step difference up to the origin, units."""
+        return series_scale(self.panel, self.origin)
+
+    @cached_property
+    def squared_scale(self) -> Array:
+        """(N,) mean squared one-step difference up to the origin, squared units."""
+        return series_scale(self.panel, self.origin, power=2)
+
+    @cached_property
+    def weight(self) -> Array:
+        """(N,) weight of each series, not normalised."""
+        return dollar_sales(self.panel, self.origin) if self.given_weight is None else self.given_weight
+
+    def loss(self, q: int) -> Array:
+        """(N, K) pinball loss of the level at place `q`, 0 where not scored."""
+        quantile = self.values[..., q].astype(np.float64)
+        return np.where(self.scored, scoring.pinball(self.demand, quantile, self.levels[q]), 0.0)
+
+
+def each_origin(
+    forecast: Forecast, panel: Panel, weights: ArrayLike | None = None, *, with_promotions: bool = False
+) -> Iterator[Cells]:
+    """The cells of every origin; `panel` in the forecast's order, `weights` (N,) or (N, O) or None."""
+    given = None if weights is None else np.asarray(weights, dtype=np.float64)
+    if given is not None and given.shape[0] != panel.n_series:
+        raise ConfigError("weights", f"expected one for each of {panel.n_series} series; got shape {given.shape}")
+    for o, origin in enumerate(forecast.origins):
+        demand, scored = window_demand(panel, origin, forecast.horizons)
+        if forecast.mean is None:
+            point = Grid(np.asarray(forecast.levels), forecast.values[:, o]).quantile(0.5)[..., 0]
+        else:
+            point = forecast.mean[:, o].astype(np.float64)
+        yield Cells(
+            panel=panel,
+            origin=origin,
+            levels=forecast.levels,
+            demand=demand,
+            scored=scored,
+            values=forecast.values[:, o],
+            point=point,
+            promoted=promoted(panel, origin, forecast.horizons) if with_promotions else None,
+            given_weight=given if given is None or given.ndim == 1 else given[:, o],
+        )
+
+
+def window_demand(
+    panel: Panel, origin: int, horizons: Sequence[Horizon]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Demand (N, K) of every horizon from one origin, units, and whether all its periods were observed (0 if not)."""
+    demand, observed = panel.window(origin, origin + max(h.end for h in horizons))
+    return _at_first(demand, observed, horizons)
+
+
+def promoted(panel: Panel, origin: int, horizons: Sequence[Horizon]) -> NDArray[np.bool_]:
+    """(N, K) whether a promotion is planned in any period of each horizon from one origin."""
+    columns = [panel.names.known.index(name) for name in panel.names.promotions]
+    known = panel.known_window(origin, origin + max(h.end for h in horizons))[..., columns]
+    flags = np.asarray((known > 0).any(axis=-1))
+    return _at_first(flags, np.ones_like(flags), horizons)[0] > 0
+
+
+def _at_first(
+    values: NDArray[np.generic], observed: NDArray[np.bool_], horizons: Sequence[Horizon]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """`horizon_sums` at the first period of each row; in blocks of series, since it makes those of every period."""
+    shape = (len(values), len(horizons))
+    sums, complete = np.zeros(shape), np.zeros(shape, dtype=bool)
+    size = max(1, _BLOCK_CELLS // (max(values.shape[1], 1) * len(horizons)))
+    for begin in range(0, len(values), size):
+        block = slice(begin, begin + size)
+        made = horizon_sums(values[block], observed[block], horizons)
+        sums[block], complete[block] = made[0][:, 0], made[1][:, 0]
+    return sums, complete
+
+
+def series_scale(panel: Panel, origin: int, *, power: int = 1) -> Array:
+    """(N,) `scoring.one_step_scale` of every series up to an origin, in shards of bounded memory."""
+    parts = []
+    for piece in panel.shards(_SCALE_ROWS):
+        counts = (origin + 1 - piece.start.astype(np.int64))[:, None]
+        parts.append(scoring.one_step_scale(piece.demand, piece.observed, piece.indptr, counts, power=power)[:, 0])
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def dollar_sales(panel: Panel, origin: int, n_periods: int = WEIGHT_PERIODS) -> Array:
+    """(N,) demand times price over the last periods up to an origin, in money; an unknown price counts as 0."""
+    if panel.names.price is None:
+        raise ConfigError("weights", "expected weights of the series or a panel with a price; got neither")
+    demand, _ = panel.window(origin - n_periods + 1, origin)
+    price = panel.known_window(origin - n_periods + 1, origin)[..., panel.names.known.index(panel.names.price)]
+    return np.asarray((demand * np.nan_to_num(price)).sum(axis=1, dtype=np.float64))
+
+
+def aligned(forecast: Forecast, panel: Panel) -> Panel:
+    """The panel's series in the forecast's order; DataError where one is missing."""
+    keys = panel.keys
+    wanted, there = (table.select(pl.col(keys).cast(pl.String)) for table in (forecast.series, panel.series))
+    if wanted.equals(there):
+        return panel
+    found = wanted.join(there.with_row_index("_place"), on=keys, how="left", maintain_order="left")
+    lost = found.filter(pl.col("_place").is_null())
+    if lost.height:
+        raise DataError(
+            "every forecast series in the panel", f"{lost.height} that are not", "score with the panel it came from",
+            table="panel", samples=lost.select(keys).head(3).rows(),
+        )  # fmt: skip
+    return panel.take(found["_place"].to_numpy())
+
+
+def require_same_axes(a: Forecast, b: Forecast) -> None:
+    """Raise DataError unless two forecasts have the same series, origins, horizons and levels."""
+    for axis in ("origins", "horizons", "levels"):
+        if getattr(a, axis) != getattr(b, axis):
+            raise DataError(f"two forecasts of the same {axis}", f"{getattr(a, axis)} and {getattr(b, axis)}")
+    if not a.series.equals(b.series.select(a.series.columns)):
+        raise DataError("two forecasts of the same series in the same order", "different series")

@@ -1,0 +1,395 @@
+"""Forecasts against what happened: long tables of scores by slice.
+
+Only observed demand is scored: a cell (series, origin, horizon) counts when every period of its horizon was observed,
+and `left_out` says how many did not. Horizons of different spans are never averaged together: every row has a `span`.
+
+Definitions, over the cells of a slice (a level's loss where `level` is asked for, else the mean over levels):
+
+    pinball          mean pinball loss, units
+    wql              2 sum(pinball) / sum(|y|)
+    scaled_pinball   per series: mean pinball / one-step scale; plain mean over series; mean over origins
+    wspl             the same, weighted over series (M5's WSPL); mean over aggregates where series have that column
+    crps             mean CRPS of the grid, units
+    coverage_below, coverage_at_most   shares of y < q and y <= q, always by level
+    bias, wape       sum(f - y) / sum(|y|) and sum(|f - y|) / sum(|y|)
+    rmsse            per series: root of mean squared error / squared one-step scale; then as scaled_pinball
+    crossing         share of forecasts whose quantiles fall as the level rises
+
+f is the mean forecast, or the median where there is none. `weight` is what the value is a mean over: units of demand
+for wql, bias and wape; pairs of series and origin for the scaled scores; cells for the others. The formulas are in
+`scoring`.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from shelfcast import scoring
+from shelfcast.cells import Cells, aligned, each_origin, require_same_axes
+from shelfcast.data.panel import Panel
+from shelfcast.errors import ConfigError, nearest
+from shelfcast.forecast import Forecast
+from shelfcast.segments import Groups, Slices, segments, series_labels
+
+Array = NDArray[np.float64]
+AGGREGATE = "aggregate"
+
+
+class Metric(StrEnum):
+    """Scores that `evaluate` knows; lower is better but for coverage (near its level) and bias (near 0)."""
+
+    PINBALL = "pinball"
+    WQL = "wql"
+    SCALED_PINBALL = "scaled_pinball"
+    WSPL = "wspl"
+    CRPS = "crps"
+    COVERAGE_BELOW = "coverage_below"
+    COVERAGE_AT_MOST = "coverage_at_most"
+    BIAS = "bias"
+    WAPE = "wape"
+    RMSSE = "rmsse"
+    CROSSING = "crossing"
+
+
+_BY_LEVEL = {Metric.PINBALL, Metric.WQL, Metric.SCALED_PINBALL, Metric.WSPL}
+_COVERAGE = {Metric.COVERAGE_BELOW, Metric.COVERAGE_AT_MOST}
+_SCALED = {Metric.SCALED_PINBALL, Metric.WSPL, Metric.RMSSE}
+
+
+@dataclass(frozen=True)
+class _Term:
+    """One metric over slices: value = numerator / denominator.
+
+    numerator : (P, G, H, Q or 1). denominator, weight, left_out : (P, G, H).
+    """
+
+    numerator: Array
+    denominator: Array
+    weight: Array
+    left_out: Array
+
+    def __add__(self, other: "_Term") -> "_Term":
+        return _Term(
+            self.numerator + other.numerator, self.denominator + other.denominator,
+            self.weight + other.weight, self.left_out + other.left_out,
+        )  # fmt: skip
+
+
+def evaluate(
+    forecast: Forecast,
+    panel: Panel,
+    by: Sequence[str] = (),
+    *,
+    metrics: Iterable[str] | None = None,
+    segments: pl.DataFrame | None = None,
+    weights: ArrayLike | None = None,
+) -> pl.DataFrame:
+    """Scores of a forecast, by slice.
+
+    Parameters
+    ----------
+    forecast : N series, O origins.
+    panel : holds what happened, for at least those series.
+    by : static columns, `lead`, `level`, `origin`, `promoted` (a promotion planned in the target window), or the
+        segments `velocity`, `demand_class`, `age` as of the first origin. `span` is always there.
+    metrics : names in `Metric`; None for all that can be had (`wspl` needs weights or a price).
+    segments : N rows of further labels, in the forecast's order, in place of the derived ones.
+    weights : (N,) or (N, O) weight of each series for `wspl`, normalised here; None for dollar sales of the last 28
+        periods.
+
+    Returns
+    -------
+    The columns of `by`, then model, lead, span, level, metric, value, weight, left_out; null where a column is not
+    asked for or has no meaning. `left_out` counts cells not observed, for scaled scores also those of series without a
+    scale.
+    """
+    panel = aligned(forecast, panel)
+    labels = series_labels(panel.series, by, segments, _segments_of(panel, forecast))
+    slices = Slices.of(Groups.of(labels, panel.n_series), forecast.horizons, by)
+    chosen = _chosen(metrics, panel, weights)
+    per_origin = [
+        _terms(cells, slices, chosen, "level" in by)
+        for cells in each_origin(forecast, panel, weights, with_promotions="promoted" in by)
+    ]
+    places: list[int | None] = list(range(len(per_origin)))
+    if "origin" not in by:
+        per_origin, places = [{metric: _total([terms[metric] for terms in per_origin]) for metric in chosen}], [None]
+    tables = [
+        _table(terms[metric], metric, forecast, slices, by, place)
+        for place, terms in zip(places, per_origin, strict=True)
+        for metric in chosen
+    ]
+    order = [name for name in by if name not in ("lead", "span", "level")]
+    columns = [*order, "model", "lead", "span", "level", "metric", "value", "weight", "left_out"]
+    return pl.concat(tables).select(columns)
+
+
+def calibration(forecast: Forecast, panel: Panel, by: Sequence[str] = ()) -> pl.DataFrame:
+    """Coverage of every level: the columns of `by`, span, level, below (y < q), at_most (y <= q) and n scored cells."""
+    long = evaluate(forecast, panel, by, metrics=[Metric.COVERAGE_BELOW, Metric.COVERAGE_AT_MOST])
+    keys = [*(name for name in by if name not in ("span", "level")), "span", "level"]
+    below = long.filter(pl.col("metric") == Metric.COVERAGE_BELOW)
+    at_most = long.filter(pl.col("metric") == Metric.COVERAGE_AT_MOST)
+    return below.select(
+        *keys, below=pl.col("value"), at_most=at_most["value"], n=pl.col("weight").cast(pl.Int64)
+    )  # fmt: skip
+
+
+def wspl_by_series(forecast: Forecast, panel: Panel, weights: ArrayLike | None = None) -> pl.DataFrame:
+    """What M5's score is made of: keys, origin, span, scale, weight and spl of every series at every origin.
+
+    `sum(weight x spl)` over the series of one origin and aggregate is that aggregate's WSPL; weights sum to 1 over the
+    series of an aggregate that could be scored. `spl` is null where a series has no scale or no observed cell.
+    """
+    panel = aligned(forecast, panel)
+    slices = Slices.of(Groups.of(pl.DataFrame(), panel.n_series), forecast.horizons, ())
+    tables = []
+    for cells in each_origin(forecast, panel, weights):
+        loss = sum(slices.by_series(cells.loss(q), None) for q in range(len(cells.levels)))
+        n = slices.by_series(cells.scored, None)
+        spl = scoring.scaled(scoring.ratio(loss, n * len(cells.levels)), cells.scale[:, None])
+        share = _shares(cells, slices, ~np.isnan(spl))
+        keys = panel.series.select(panel.keys).with_columns(
+            origin=pl.lit(panel.date(cells.origin)), scale=pl.Series(cells.scale).fill_nan(None)
+        )  # fmt: skip
+        tables += [
+            keys.with_columns(
+                pl.lit(span, dtype=pl.Int32).alias("span"),
+                pl.Series("weight", share[0, :, h]),
+                pl.Series("spl", spl[0, :, h]).fill_nan(None),
+            )
+            for h, span in enumerate(slices.horizons["span"])
+        ]
+    return pl.concat(tables).select(*panel.keys, "origin", "span", "scale", "weight", "spl")
+
+
+def compare(
+    a: Forecast,
+    b: Forecast,
+    panel: Panel,
+    by: Sequence[str] = (),
+    *,
+    metric: str = Metric.WQL,
+    n: int = 1000,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Relative difference of two forecasts of the same cells, with a 95 % interval from resampling series.
+
+    Parameters
+    ----------
+    by : as in `evaluate`, but for `origin` and `level`.
+    metric : `wql` or `scaled_pinball`.
+    n : bootstrap draws.
+
+    Returns
+    -------
+    The columns of `by`, span, model_a, model_b, metric, difference ((A - B) / B, below 0 where `a` is better), low,
+    high, n_series. Raises DataError where the two forecasts have different axes.
+    """
+    require_same_axes(a, b)
+    if metric not in (Metric.WQL, Metric.SCALED_PINBALL) or set(by) & {"origin", "level"}:
+        raise ConfigError(
+            "compare", f"expected wql or scaled_pinball, not by origin or level; got {metric} by {list(by)}"
+        )
+    panel = aligned(a, panel)
+    labels = series_labels(panel.series, by, None, _segments_of(panel, a))
+    slices = Slices.of(Groups.of(labels, panel.n_series), a.horizons, by)
+    loss_a, valid = _series_losses(a, panel, slices, by, Metric(metric))
+    loss_b, _ = _series_losses(b, panel, slices, by, Metric(metric))
+    rng = np.random.default_rng(seed)
+    rows = []
+    for p, g, h in np.ndindex(loss_a.shape[0], max(slices.groups.table.height, 1), loss_a.shape[2]):
+        members = np.flatnonzero((slices.groups.place == g) & valid[p, :, h])
+        if len(members):
+            found = scoring.paired_bootstrap(loss_a[p, members, h], loss_b[p, members, h], 1.0, members, n, rng)
+            rows.append((p, g, h, *found, len(members)))
+    table = pl.DataFrame(rows, schema=["p", "g", "h", "difference", "low", "high", "n_series"], orient="row")
+    names = _slice_columns(slices, table["p"].to_numpy(), table["g"].to_numpy(), table["h"].to_numpy(), by)
+    models = [pl.lit(a.model).alias("model_a"), pl.lit(b.model).alias("model_b"), pl.lit(str(metric)).alias("metric")]
+    columns = [*(name for name in by if name != "span"), "span", "model_a", "model_b", "metric"]
+    return table.hstack(names).with_columns(models).select(*columns, "difference", "low", "high", "n_series")
+
+
+def _segments_of(panel: Panel, forecast: Forecast) -> Callable[[], pl.DataFrame]:
+    """Derived segments as of the first origin, computed when asked for."""
+    return lambda: segments(panel, min(forecast.origins))
+
+
+def _chosen(metrics: Iterable[str] | None, panel: Panel, weights: ArrayLike | None) -> list[Metric]:
+    """Metrics asked for, checked; without `wspl` where there is nothing to weigh with."""
+    if metrics is None:
+        return [m for m in Metric if m is not Metric.WSPL or weights is not None or panel.names.price]
+    names = [m.value for m in Metric]
+    for name in metrics:
+        if name not in names:
+            raise ConfigError("metrics", f"unknown metric '{name}'; {nearest(name, names)}")
+    return [Metric(name) for name in metrics]
+
+
+def _terms(cells: Cells, slices: Slices, chosen: Collection[Metric], by_level: bool) -> dict[Metric, _Term]:
+    """Every metric of one origin over slices."""
+    n = slices.by_series(cells.scored, cells.promoted)
+    missing = slices.by_series(~cells.scored, cells.promoted)
+    made: dict[Metric, _Term] = {}
+    if _BY_LEVEL & set(chosen):
+        made |= _loss_terms(cells, slices, chosen, n, missing, by_level)
+    if _COVERAGE & set(chosen):
+        made |= _coverage_terms(cells, slices, n, missing)
+    made |= _point_terms(cells, slices, chosen, n, missing)
+    return {metric: made[metric] for metric in chosen}
+
+
+def _loss_terms(
+    cells: Cells, slices: Slices, chosen: Collection[Metric], n: Array, missing: Array, by_level: bool
+) -> dict[Metric, _Term]:
+    """The four scores made of pinball losses."""
+    total = slices.groups.sum
+    losses = (slices.by_series(cells.loss(q), cells.promoted) for q in range(len(cells.levels)))
+    scale = cells.scale[:, None] if _SCALED & set(chosen) else np.ones((len(n[0]), 1))
+    valid = np.asarray((n > 0) & (scale > 0))
+    even_shares = valid.astype(np.float64)
+    shares = _shares(cells, slices, valid) if Metric.WSPL in chosen else even_shares
+    plain, even, weighted = [], [], []
+    for loss in losses:
+        spl = np.where(valid, scoring.scaled(scoring.ratio(loss, n), scale), 0.0)
+        plain.append(total(loss))
+        even.append(total(spl))
+        weighted.append(total(spl * shares))
+    sums = [np.stack(parts, axis=-1) for parts in (plain, even, weighted)]
+    sums = sums if by_level else [part.mean(axis=-1, keepdims=True) for part in sums]
+    count, left, units = total(n), total(missing), total(slices.by_series(np.abs(cells.demand), cells.promoted))
+    pairs, lost = total(even_shares), total(np.where(valid, missing, missing + n))
+    even_term = _Term(sums[1], pairs, pairs, lost)
+    return {
+        Metric.PINBALL: _Term(sums[0], count, count, left),
+        Metric.WQL: _Term(2 * sums[0], units, units, left),
+        Metric.SCALED_PINBALL: _origin_mean(even_term),
+        Metric.WSPL: _origin_mean(_Term(sums[2], total(shares), pairs, lost)),
+    }
+
+
+def _coverage_terms(cells: Cells, slices: Slices, n: Array, missing: Array) -> dict[Metric, _Term]:
+    total = slices.groups.sum
+    below, at_most = [], []
+    for q in range(len(cells.levels)):
+        quantile = cells.values[..., q]
+        below.append(total(slices.by_series(cells.scored & (cells.demand < quantile), cells.promoted)))
+        at_most.append(total(slices.by_series(cells.scored & (cells.demand <= quantile), cells.promoted)))
+    count, left = total(n), total(missing)
+    return {
+        Metric.COVERAGE_BELOW: _Term(np.stack(below, axis=-1), count, count, left),
+        Metric.COVERAGE_AT_MOST: _Term(np.stack(at_most, axis=-1), count, count, left),
+    }
+
+
+def _point_terms(
+    cells: Cells, slices: Slices, chosen: Collection[Metric], n: Array, missing: Array
+) -> dict[Metric, _Term]:
+    """Scores without a level: of the point forecast and of the whole law."""
+
+    def summed(values: NDArray[np.generic]) -> Array:
+        return slices.groups.sum(slices.by_series(values, cells.promoted))[..., None]
+
+    error = np.where(cells.scored, cells.point - cells.demand, 0.0)
+    count, left = slices.groups.sum(n), slices.groups.sum(missing)
+    units = summed(np.abs(cells.demand))[..., 0]
+    made = {
+        Metric.BIAS: _Term(summed(error), units, units, left),
+        Metric.WAPE: _Term(summed(np.abs(error)), units, units, left),
+    }
+    if Metric.CRPS in chosen:
+        crps = np.where(cells.scored, scoring.crps(cells.demand, cells.values, cells.levels), 0.0)
+        made[Metric.CRPS] = _Term(summed(crps), count, count, left)
+    if Metric.CROSSING in chosen:
+        made[Metric.CROSSING] = _Term(
+            summed(scoring.crosses(cells.values)), count + left, count + left, np.zeros_like(left)
+        )  # fmt: skip
+    if Metric.RMSSE in chosen:
+        made[Metric.RMSSE] = _rmsse_term(cells, slices, slices.by_series(error**2, cells.promoted), n, missing)
+    return made
+
+
+def _rmsse_term(cells: Cells, slices: Slices, squares: Array, n: Array, missing: Array) -> _Term:
+    total = slices.groups.sum
+    scale = cells.squared_scale[:, None]
+    valid = np.asarray((n > 0) & (scale > 0))
+    rmsse = np.where(valid, np.sqrt(scoring.scaled(scoring.ratio(squares, n), scale)), 0.0)
+    pairs = total(valid.astype(np.float64))
+    return _origin_mean(_Term(total(rmsse)[..., None], pairs, pairs, total(np.where(valid, missing, missing + n))))
+
+
+def _shares(cells: Cells, slices: Slices, valid: NDArray[np.bool_]) -> Array:
+    """(P, N, H) weights that sum to 1 over the scored series of each slice and aggregate."""
+    parts = [pl.Series("group", slices.groups.place)]
+    parts += [cells.panel.series[AGGREGATE]] if AGGREGATE in cells.panel.series.columns else []
+    finer = Groups.of(pl.DataFrame(parts), cells.panel.n_series)
+    weight = np.where(valid, cells.weight[:, None], 0.0)
+    return np.nan_to_num(scoring.ratio(weight, finer.sum(weight)[:, finer.place]))
+
+
+def _origin_mean(term: _Term) -> _Term:
+    """A term that averages over origins as wholes: each origin with anything to score counts once."""
+    value = np.nan_to_num(scoring.ratio(term.numerator, term.denominator[..., None]))
+    return _Term(value, (term.denominator > 0).astype(np.float64), term.weight, term.left_out)
+
+
+def _total(terms: Sequence[_Term]) -> _Term:
+    total = terms[0]
+    for term in terms[1:]:
+        total += term
+    return total
+
+
+def _table(
+    term: _Term, metric: Metric, forecast: Forecast, slices: Slices, by: Sequence[str], origin: int | None
+) -> pl.DataFrame:
+    """Rows of one metric: slices with any cell, by level where it has levels."""
+    p, g, h = np.nonzero((term.denominator > 0) | (term.left_out > 0))
+    n_levels = term.numerator.shape[-1]
+    value = scoring.ratio(term.numerator[p, g, h], term.denominator[p, g, h][:, None])
+    has_levels = metric in _COVERAGE or (metric in _BY_LEVEL and "level" in by)
+    levels = list(forecast.levels) if has_levels else [None]
+    p, g, h = (np.repeat(axis, n_levels) for axis in (p, g, h))
+    rows = pl.DataFrame(
+        {
+            "model": pl.Series([forecast.model], dtype=pl.String).new_from_index(0, len(p)),
+            "level": pl.Series(levels * (len(p) // n_levels), dtype=pl.Float64),
+            "metric": pl.Series([metric.value]).new_from_index(0, len(p)),
+            "value": pl.Series(value.ravel()).fill_nan(None),
+            "weight": term.weight[p, g, h],
+            "left_out": term.left_out[p, g, h].astype(np.int64),
+        }
+    )
+    rows = rows.hstack(_slice_columns(slices, p, g, h, by))
+    if origin is not None:
+        rows = rows.with_columns(origin=pl.lit(forecast.frequency.to_date(forecast.origins[origin]).item()))
+    return rows
+
+
+def _slice_columns(
+    slices: Slices, p: NDArray[np.int64], g: NDArray[np.int64], h: NDArray[np.int64], by: Collection[str]
+) -> pl.DataFrame:
+    """Lead, span, the series' labels and `promoted` of slices at places p, g, h."""
+    table = slices.horizons[pl.Series(h)]
+    if slices.groups.table.width:
+        table = table.hstack(slices.groups.table[pl.Series(g)])
+    return table.with_columns(promoted=pl.Series(p == 1)) if "promoted" in by else table
+
+
+def _series_losses(
+    forecast: Forecast, panel: Panel, slices: Slices, by: Collection[str], metric: Metric
+) -> tuple[Array, NDArray[np.bool_]]:
+    """(P, N, H) loss of each series summed over origins, and whether it could be scored."""
+    losses: list[Array] = []
+    for cells in each_origin(forecast, panel, with_promotions="promoted" in by):
+        n = slices.by_series(cells.scored, cells.promoted)
+        loss = np.sum([slices.by_series(cells.loss(q), cells.promoted) for q in range(len(cells.levels))], axis=0)
+        if metric is Metric.SCALED_PINBALL:
+            loss = scoring.scaled(scoring.ratio(loss, n), cells.scale[:, None])
+        losses.append(np.where(n > 0, loss, np.nan))
+    stacked = np.stack(losses)
+    return np.nansum(stacked, axis=0), np.asarray(~np.isnan(stacked).all(axis=0))

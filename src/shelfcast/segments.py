@@ -1,0 +1,155 @@
+"""Who belongs to which slice: labels of series and of forecast windows, and how cells are summed by them.
+
+Labels of series are taken as of an origin, so that a product is not called fast for what it sold afterwards. Scores use
+them through `Slices`, which adds up cells (series x horizons) of one origin without a loop over series.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from shelfcast.data.panel import Panel
+from shelfcast.data.profile import demand_classes
+from shelfcast.errors import ConfigError, nearest
+from shelfcast.horizons import Horizon
+
+Array = NDArray[np.float64]
+SEGMENTS = ("velocity", "demand_class", "age")
+_SHARD_ROWS = 4_000_000
+
+
+def segments(panel: Panel, origin: int) -> pl.DataFrame:
+    """Labels of every series as of an origin.
+
+    Returns
+    -------
+    N rows:
+    `velocity` from units per observed period in the last quarter of a year: `fast` are the series that together sell
+    the first 80 % of units, `medium` the next 15 %, `slow` the rest, `none` those that sold nothing;
+    `demand_class`: smooth, intermittent, erratic, lumpy, as `data.profile.demand_classes` says;
+    `age` since the first sale: `unsold`, `new` (under a quarter of a year), `young` (under a year), `established`.
+    """
+    quarter, year = round(panel.frequency.year / 4), round(panel.frequency.year)
+    sold_first, rate, classes = [], [], []
+    for piece in panel.shards(_SHARD_ROWS):
+        seen = piece.as_of(origin)
+        demand, observed = seen.window(origin - quarter + 1, origin)
+        rate.append(demand.sum(axis=1, dtype=np.float64) / np.maximum(observed.sum(axis=1), 1))
+        sold_first.append(first_sale(seen))
+        classes.append(pl.Series(demand_classes(seen)).cast(pl.String))
+    age = origin + 1 - np.concatenate(sold_first)
+    ages = np.select([age <= 0, age < quarter, age < year], ["unsold", "new", "young"], "established")
+    return pl.DataFrame(
+        {"velocity": _velocity(np.concatenate(rate)), "demand_class": pl.concat(classes), "age": ages}
+    )  # fmt: skip
+
+
+def first_sale(panel: Panel) -> NDArray[np.int64]:
+    """(N,) period of the first observed positive demand; after `panel.last` where there is none."""
+    rows = np.flatnonzero(panel.observed & (panel.demand > 0))
+    series, place = np.unique(np.searchsorted(panel.indptr, rows, side="right") - 1, return_index=True)
+    found = np.full(panel.n_series, panel.last + 1, dtype=np.int64)
+    found[series] = rows[place] - panel.indptr[series] + panel.start[series]
+    return found
+
+
+def _velocity(rate: Array) -> NDArray[np.str_]:
+    """(N,) class by the share of all units that faster series sell; `rate` (N,) units per period."""
+    order = np.argsort(-rate, kind="stable")
+    before = np.empty_like(rate)
+    before[order] = np.cumsum(rate[order]) - rate[order]
+    share = before / max(rate.sum(), 1e-300)
+    return np.select([rate <= 0, share < 0.8, share < 0.95], ["none", "fast", "medium"], "slow")
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A partition of N series, for sums over each part.
+
+    Parameters
+    ----------
+    table : G rows of labels, one a group.
+    place : (N,) group of each series.
+    """
+
+    table: pl.DataFrame
+    place: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, labels: pl.DataFrame, n_series: int) -> "Groups":
+        """Series with equal labels form a group; without columns, all of them do."""
+        if not labels.width:
+            return cls(pl.DataFrame(), np.zeros(n_series, dtype=np.int64))
+        table = labels.unique(maintain_order=True).sort(labels.columns, nulls_last=True)
+        keyed = table.with_row_index("_place")
+        joined = labels.join(keyed, on=labels.columns, how="left", nulls_equal=True, maintain_order="left")
+        return cls(table, joined["_place"].to_numpy().astype(np.int64))
+
+    def sum(self, cells: Array) -> Array:
+        """(P, G, H) sums over series of (P, N, H)."""
+        order = np.argsort(self.place, kind="stable")
+        starts = np.flatnonzero(np.diff(self.place[order], prepend=-1))
+        return np.asarray(np.add.reduceat(cells[:, order], starts, axis=1))
+
+
+@dataclass(frozen=True)
+class Slices:
+    """How cells (N, K) of one origin are summed: by P promotion states, G groups of series and H sets of horizons.
+
+    Horizons of different spans are never put together: a sum of seven days and a day are not one quantity.
+
+    Parameters
+    ----------
+    groups : of series.
+    horizons : H rows: `lead` (null unless asked for) and `span`.
+    members : (K, H) 1 where a horizon belongs to a set.
+    by_promotion : whether P is 2 (not promoted, promoted) or 1.
+    """
+
+    groups: Groups
+    horizons: pl.DataFrame
+    members: Array
+    by_promotion: bool
+
+    @classmethod
+    def of(cls, groups: Groups, horizons: Sequence[Horizon], by: Collection[str]) -> "Slices":
+        """Slices for groups of series, and by `lead` and `promoted` where `by` names them."""
+        leads = [h.lead if "lead" in by else None for h in horizons]
+        each = pl.DataFrame({"lead": leads, "span": [h.span for h in horizons]}, schema=_HORIZON)
+        sets = each.unique().sort("span", "lead")
+        same = [[row == other for other in sets.iter_rows()] for row in each.iter_rows()]
+        return cls(groups, sets, np.array(same, dtype=np.float64), "promoted" in by)
+
+    def by_series(self, cells: NDArray[np.generic], is_promoted: NDArray[np.bool_] | None) -> Array:
+        """(P, N, H) sums over horizons of cells (N, K)."""
+        values = np.asarray(cells, dtype=np.float64)
+        if not self.by_promotion or is_promoted is None:
+            return np.asarray((values @ self.members)[None])
+        return np.stack([np.where(is_promoted == state, values, 0.0) @ self.members for state in (False, True)])
+
+
+_HORIZON = {"lead": pl.Int32, "span": pl.Int32}
+
+
+def series_labels(
+    series: pl.DataFrame, by: Collection[str], given: pl.DataFrame | None, derive: Callable[[], pl.DataFrame]
+) -> pl.DataFrame:
+    """The columns of N series that `by` names: static ones, given ones, or derived segments, in the order of `by`.
+
+    Raises ConfigError for a name that is none of them.
+    """
+    axes = ("lead", "span", "level", "origin", "promoted")
+    tables = [series] if given is None else [given, series]
+    if given is None and set(by) & set(SEGMENTS) - set(series.columns):
+        tables.append(derive())
+    columns = []
+    for name in by:
+        found = [table[name] for table in tables if name in table.columns]
+        if not found and name not in axes:
+            there = [*axes, *SEGMENTS, *(column for table in tables for column in table.columns)]
+            raise ConfigError("by", f"unknown slice '{name}'; {nearest(name, dict.fromkeys(there))}")
+        columns += found[:1] if name not in axes else []
+    return pl.DataFrame(columns) if columns else pl.DataFrame()
