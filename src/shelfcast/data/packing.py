@@ -1,12 +1,12 @@
 """A long table into a panel, without sorting.
 
 The place of a row is `indptr[series] + period - start[series]`, so two passes over the table in any row order are
-enough: the first finds each series' first and last period, the second scatters batch after batch. Memory follows the panel, not
-the table. Duplicates are seen because a cell is written twice; absent rows are what no row wrote.
+enough: the first finds each series' first and last period, the second scatters batch after batch. Memory follows the
+panel, not the table. Duplicates are seen because a cell is written twice; absent rows are what no row wrote.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,6 @@ def pack(
     *,
     items: pl.DataFrame | None = None,
     known: DemandTable | None = None,
-    calendar: Calendar | None = None,
-    place: str | None = None,
-    places: Sequence[str] = (),
 ) -> Panel:
     """Pack a demand table into a panel.
 
@@ -41,8 +38,6 @@ def pack(
         that is only here becomes a series without rows.
     known : columns known ahead, as `known_table` opens it; where it has a value, that counts. May reach past the last
         sale.
-    calendar : columns by date, as `calendar_from` makes.
-    place, places : the series column that says which of the calendar's places a series is at, and their names.
 
     Raises
     ------
@@ -71,7 +66,7 @@ def pack(
     )
     _fill_known(rows.known, layout.indptr, names)
     return Panel(
-        calendar=calendar or Calendar(sales.frequency),
+        calendar=Calendar(sales.frequency),
         series=index.series,
         start=layout.start.astype(np.int32),
         indptr=layout.indptr,
@@ -80,7 +75,7 @@ def pack(
         past=rows.past,
         known=rows.known,
         names=names,
-        place=_places(index.series, place, places),
+        place=np.zeros(index.series.height, dtype=np.int32),
         last=extents.last,
     )
 
@@ -378,10 +373,21 @@ def _filled(column: NDArray[np.float32], indptr: Ints) -> NDArray[np.float32]:
     return np.where(latest >= first, column[np.maximum(latest, 0)], np.float32(np.nan))
 
 
-def _places(series: pl.DataFrame, place: str | None, places: Sequence[str]) -> NDArray[np.int32]:
-    """(N,) index into the calendar's places."""
+def with_calendar(panel: Panel, calendar: Calendar, place: str | None = None, places: Sequence[str] = ()) -> Panel:
+    """The panel with columns by date.
+
+    Parameters
+    ----------
+    calendar : as `calendar_from` makes.
+    place, places : the series column that says which of the calendar's places a series is at, and their names.
+    """
     if place is None or not places:
-        return np.zeros(series.height, dtype=np.int32)
+        return replace(panel, calendar=calendar, place=np.zeros(panel.n_series, dtype=np.int32))
+    return replace(panel, calendar=calendar, place=_places(panel.series, place, places))
+
+
+def _places(series: pl.DataFrame, place: str, places: Sequence[str]) -> NDArray[np.int32]:
+    """(N,) index into the calendar's places."""
     if place not in series.columns:
         raise DataError(f"a series column '{place}' for the calendar's places", f"{series.columns}", table="calendar")
     codes = {name: code for code, name in enumerate(places)}

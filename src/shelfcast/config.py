@@ -1,0 +1,227 @@
+"""One run as a TOML file: the only place where settings are checked.
+
+Unknown keys are errors that name the nearest valid one. Relative paths start at the folder of the file. What a run used
+is written beside what it made.
+"""
+
+import tomllib
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+
+from shelfcast.data.schema import Absent, Duplicates, Negatives, PromotionKind, Schema
+from shelfcast.errors import ConfigError, DataError, nearest
+from shelfcast.horizons import Horizon, as_horizons, as_levels, per_period
+
+DEFAULT_MODELS = ("seasonal-naive", "recent-quantiles", "season-quantiles", "season-profile")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TableConfig(_Section):
+    """Where a table is: a path (file, glob or folder), or a database URL with SQL. `duckdb:` queries files."""
+
+    path: str | None = None
+    url: str | None = None
+    sql: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "TableConfig":
+        if (self.path is None) == (self.url is None) or (self.url is None) != (self.sql is None):
+            raise ValueError("expected either path, or url together with sql")
+        return self
+
+
+class SalesConfig(TableConfig):
+    """The sales table and what its columns mean (see `Schema`)."""
+
+    item: str = "item"
+    location: str | None = None
+    date: str = "date"
+    demand: str = "demand"
+    in_stock: str | None = None
+    in_stock_from: float = Field(0.5, ge=0, le=1)
+    price: str | None = None
+    promotions: dict[str, PromotionKind] = {}
+    past: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    frequency: str | None = None
+    absent: Absent = Absent.ZERO
+    longest_gap: int | None = Field(None, ge=0)
+    duplicates: Duplicates = Duplicates.REFUSE
+    negatives: Negatives = Negatives.REFUSE
+    from_first_sale: bool = False
+
+    def schema_(self) -> Schema:
+        """The columns' meaning as the data layer takes it."""
+        return Schema(**self.model_dump(exclude={"path", "url", "sql"}))
+
+
+class CalendarConfig(_Section):
+    """Columns by date, from a table and from the public holidays of a country."""
+
+    path: str | None = None
+    date: str = "date"
+    place: str | None = None
+    columns: tuple[str, ...] = ()
+    country: str | None = None
+    subdivision: str | None = None
+
+
+def _pairs(value: Any) -> Any:
+    """Horizons as pairs or 'lead+span' texts."""
+    return tuple(Horizon.parse(v) if isinstance(v, str) else v for v in value) if isinstance(value, list) else value
+
+
+Pair = Annotated[Horizon, BeforeValidator(lambda v: Horizon(*v) if isinstance(v, list | tuple) else v)]
+Spans = Annotated[
+    tuple[Pair, ...], BeforeValidator(_pairs), PlainSerializer(lambda hs: [[h.lead, h.span] for h in hs])
+]  # fmt: skip
+
+
+class ForecastConfig(_Section):
+    """What is forecast, and by which model."""
+
+    model: str = "season-profile"
+    settings: dict[str, Any] = {}
+    periods: int = Field(28, ge=0)
+    spans: Spans = ()
+    levels: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+    whole_units: bool = False
+    origin: date | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _levels(self) -> "ForecastConfig":
+        as_levels(self.levels)
+        return self
+
+    def horizons(self, further: Iterable[Horizon] = ()) -> tuple[Horizon, ...]:
+        """Single periods, then spans, then `further` ones that are needed; each once."""
+        return as_horizons(dict.fromkeys((*per_period(self.periods), *self.spans, *further)))
+
+
+class BacktestConfig(_Section):
+    """Which models are compared, and at how many origins."""
+
+    models: tuple[str, ...] = DEFAULT_MODELS
+    origins: int = Field(6, ge=1)
+    step: int | None = Field(None, ge=1)
+    refit_every: int | None = Field(None, ge=1)
+    segments: tuple[str, ...] = ("velocity", "demand_class", "age")
+    baseline: str = "seasonal-naive"
+
+
+class StockConfig(TableConfig):
+    """On-hand stock by key, and what a series without a row means."""
+
+    missing: Literal["refuse", "zero"] = "refuse"
+
+
+class OrdersConfig(_Section):
+    """Terms of supply, money and the buying rule. Columns of the items table override the numbers here."""
+
+    policy: str = "quantile"
+    settings: dict[str, float] = {}
+    lead_time: int = Field(1, ge=0)
+    review_period: int = Field(1, ge=1)
+    pack_size: float = Field(1, ge=0)
+    minimum_order: float = Field(0, ge=0)
+    budget: float | None = Field(None, ge=0)
+    price: float | None = Field(None, ge=0)
+    cost: float | None = Field(None, ge=0)
+    cost_share: float | None = Field(None, gt=0, le=1)
+    goodwill: float = 0.0
+    storage_share: float = Field(0.01, ge=0)
+    holding_cost: float | None = Field(None, ge=0)
+    stockout_cost: float | None = Field(None, ge=0)
+    on_hand: StockConfig | None = None
+    on_order: TableConfig | None = None
+
+    @property
+    def protects(self) -> Horizon:
+        """The horizon that an order on the default terms protects."""
+        return Horizon(0, self.lead_time + self.review_period)
+
+
+class ReportConfig(_Section):
+    """What the report says of itself."""
+
+    title: str = "Forecasts and orders"
+    attribution: tuple[str, ...] = ()
+    currency: str = ""
+    max_products: int = Field(5000, ge=1)
+
+
+class RunConfig(_Section):
+    """A whole run."""
+
+    folder: str = "shelfcast-out"
+    sales: SalesConfig
+    items: TableConfig | None = None
+    known: TableConfig | None = None
+    calendar: CalendarConfig | None = None
+    totals: tuple[tuple[str, ...], ...] = ()
+    forecast: ForecastConfig = ForecastConfig()  # type: ignore[call-arg]
+    backtest: BacktestConfig = BacktestConfig()  # type: ignore[call-arg]
+    orders: OrdersConfig | None = None
+    report: ReportConfig = ReportConfig()  # type: ignore[call-arg]
+
+
+def read_config(path: Path | str) -> tuple[RunConfig, Path]:
+    """A run's settings, and the folder relative paths start at.
+
+    Raises ConfigError with the dotted path to the key, what was expected and the nearest valid name; DataError where
+    there is no such file.
+    """
+    file = Path(path)
+    try:
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            f"a config file {file}", "none", "write one with `shelfcast init YOUR_TABLE`"
+        ) from None  # fmt: skip
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"a readable config file {file}", str(error)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(file), f"not valid TOML: {error}", "quote texts and close brackets") from None
+    return check_config(settings), file.resolve().parent
+
+
+def check_config(settings: dict[str, Any]) -> RunConfig:
+    """Settings as a `RunConfig`; the first thing wrong is a ConfigError."""
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        raise _as_config_error(error, settings) from None
+
+
+def _as_config_error(error: ValidationError, settings: dict[str, Any]) -> ConfigError:
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    key = ".".join(place) or "config"
+    if first["type"] == "extra_forbidden":
+        return ConfigError(key, "unknown key", nearest(place[-1], _fields(place[:-1])))
+    if first["type"] == "missing":
+        return ConfigError(key, "missing", f"add it; {'.'.join(place[:-1]) or 'the top level'} needs it")
+    came = first["input"]
+    return ConfigError(key, f"{first['msg']}; got {came!r}"[:500])
+
+
+def _fields(place: list[str]) -> list[str]:
+    """Names of the keys of a section."""
+    model: Any = RunConfig
+    for part in place:
+        annotation = model.model_fields[part].annotation
+        model = next(
+            (a for a in (annotation, *getattr(annotation, "__args__", ())) if hasattr(a, "model_fields")), None
+        )
+        if model is None:
+            return []
+    return list(model.model_fields)
