@@ -8,7 +8,7 @@ Definitions, over the cells of a slice (a level's loss where `level` is asked fo
     pinball          mean pinball loss, units
     wql              2 sum(pinball) / sum(|y|)
     scaled_pinball   per series: mean pinball / one-step scale; plain mean over series; mean over origins
-    wspl             the same, weighted over series (M5's WSPL); mean over aggregates where series have that column
+    wspl             the same, weighted over series (M5's WSPL); where the panel holds aggregates, the mean over them
     crps             mean CRPS of the grid, units
     coverage_below, coverage_at_most   shares of y < q and y <= q, always by level
     bias, wape       sum(f - y) / sum(|y|) and sum(|f - y|) / sum(|y|)
@@ -33,10 +33,9 @@ from shelfcast.cells import Cells, aligned, each_origin, require_same_axes
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, nearest
 from shelfcast.forecast import Forecast
-from shelfcast.segments import Groups, Slices, segments, series_labels
+from shelfcast.segments import AGGREGATE, Groups, Slices, segments, series_labels
 
 Array = NDArray[np.float64]
-AGGREGATE = "aggregate"
 
 
 class Metric(StrEnum):
@@ -94,8 +93,9 @@ def evaluate(
     ----------
     forecast : N series, O origins.
     panel : holds what happened, for at least those series.
-    by : static columns, `lead`, `level`, `origin`, `promoted` (a promotion planned in the target window), or the
-        segments `velocity`, `demand_class`, `age` as of the first origin. `span` is always there.
+    by : static columns, `lead`, `level`, `origin`, `promoted` (a promotion planned in the target window), `aggregate`
+        (what a series adds up, in a panel with aggregates), or the segments `velocity`, `demand_class`, `age` as of the
+        first origin. `span` is always there.
     metrics : names in `Metric`; None for all that can be had (`wspl` needs weights or a price).
     segments : N rows of further labels, in the forecast's order, in place of the derived ones.
     weights : (N,) or (N, O) weight of each series for `wspl`, normalised here; None for dollar sales of the last 28
@@ -324,8 +324,9 @@ def _rmsse_term(cells: Cells, slices: Slices, squares: Array, n: Array, missing:
 
 def _shares(cells: Cells, slices: Slices, valid: NDArray[np.bool_]) -> Array:
     """(P, N, H) weights that sum to 1 over the scored series of each slice and aggregate."""
+    series = cells.panel.series
     parts = [pl.Series("group", slices.groups.place)]
-    parts += [cells.panel.series[AGGREGATE]] if AGGREGATE in cells.panel.series.columns else []
+    parts += [series[AGGREGATE]] if AGGREGATE in series.columns else []
     finer = Groups.of(pl.DataFrame(parts), cells.panel.n_series)
     weight = np.where(valid, cells.weight[:, None], 0.0)
     return np.nan_to_num(scoring.ratio(weight, finer.sum(weight)[:, finer.place]))

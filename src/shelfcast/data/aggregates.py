@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from shelfcast.data.panel import KEYS, Panel
 from shelfcast.errors import DataError, nearest
 
-AGGREGATION = "aggregation"
+AGGREGATE = "aggregate"
 SINGLE = "item"
 
 
@@ -32,18 +32,18 @@ def with_aggregates(panel: Panel, groups: Sequence[Sequence[str]], *, lag: int |
 
     Returns
     -------
-    A panel whose `series` has a column `aggregation` ('item', 'total', 'state x category') and where an aggregate's item
-    reads 'state=CA, category=FOODS' and its location, if there is one, '*'. Static columns that are not in the
+    A panel whose `series` has a column `aggregate` ('item', 'total', 'state x category') and where an aggregate's
+    item reads 'state=CA, category=FOODS' and its location, if there is one, '*'. Static columns that are not in the
     grouping are null.
 
     Raises
     ------
     DataError : a column that is not among the series'.
     """
-    if AGGREGATION in panel.series.columns:
-        raise DataError("a panel without aggregates", f"a column '{AGGREGATION}'", "rename that static column")
+    if AGGREGATE in panel.series.columns:
+        raise DataError("a panel without aggregates", f"a column '{AGGREGATE}'", "rename that static column")
     shift = lag if lag is not None else {24: 48, 7: 56, 52: 52, 12: 12}[panel.frequency.season]
-    parts = [replace(panel, series=panel.series.with_columns(pl.lit(SINGLE).alias(AGGREGATION)))]
+    parts = [replace(panel, series=panel.series.with_columns(pl.lit(SINGLE).alias(AGGREGATE)))]
     parts += [_aggregate(panel, tuple(columns), shift) for columns in groups]
     return concat(parts)
 
@@ -123,10 +123,10 @@ def _cells(
 def _series(panel: Panel, columns: tuple[str, ...], names: pl.Series, at: NDArray[np.int64]) -> pl.DataFrame:
     """Rows of the aggregates: keys, level, and the static columns that they are grouped by."""
     keys = {"item": names, **({"location": pl.Series(["*"] * len(names))} if "location" in panel.keys else {})}
-    static = panel.series.select(c for c in columns if c not in KEYS)[pl.Series(at)]
+    static = [panel.series[c][pl.Series(at)] for c in columns if c not in KEYS]
     level = " x ".join(columns) or "total"
-    frame = pl.DataFrame(keys).with_columns(pl.lit(level).alias(AGGREGATION))
-    return frame.hstack(static) if static.width else frame
+    frame = pl.DataFrame(keys).with_columns(pl.lit(level).alias(AGGREGATE))
+    return frame.hstack(static)
 
 
 def _lagged_revenue(panel: Panel, lag: int) -> NDArray[np.float64]:
