@@ -1,9 +1,9 @@
 """What the date column of a table means: its format, its frequency, and the period of each row.
 
-One format for the whole column. Dates and timestamps are taken as they are (a time zone is dropped, its wall clock kept);
-text in ISO form and a few others; whole numbers only as 20240131. Text that could be read day first or month first throughout
-is refused. Dates must be labels of their periods: timestamps inside a day, month ends or mid-week days are refused with
-advice, never rounded in silence.
+One format for the whole column. Dates and timestamps are taken as they are (a time zone is dropped, its wall clock
+kept); text in ISO form and a few others; whole numbers only as 20240131. Text that could be read day first or month
+first throughout is refused. Dates must be labels of their periods: timestamps inside a day, month ends or mid-week
+days are refused with advice, never rounded in silence.
 """
 
 import datetime as dt
@@ -19,7 +19,8 @@ from shelfcast.errors import DataError, shorten
 from shelfcast.periods import Frequency, Unit, infer_frequency
 
 _FORMATS = (
-    "%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%d-%b-%Y",
+    "%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y",
+    "%d %b %Y", "%d-%b-%Y",
     "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.fZ", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M",
     "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M",
 )  # fmt: skip
@@ -92,10 +93,10 @@ def read_dates(table: Table, date: str, keys: Sequence[str], frequency: Frequenc
     Reads the date column only if it is text, and dates and keys if the frequency is to be found out.
     """
     dtype = table.dtypes[date]
-    if not (dtype in (pl.Date, pl.String, pl.Categorical) or isinstance(dtype, pl.Datetime | pl.Enum)):
-        if not dtype.is_integer():
-            advice = "cast the column to dates, or write them as 2024-01-31"
-            raise DataError(f"dates in '{date}'", f"a column of type {dtype}", advice, table=table.name)
+    is_text = dtype in (pl.String, pl.Categorical) or isinstance(dtype, pl.Enum) or dtype.is_integer()
+    if not (is_text or dtype == pl.Date or isinstance(dtype, pl.Datetime)):
+        advice = "cast the column to dates, or write them as 2024-01-31"
+        raise DataError(f"dates in '{date}'", f"a column of type {dtype}", advice, table=table.name)
     is_plain = dtype == pl.Date or isinstance(dtype, pl.Datetime)
     if is_plain and frequency is not None:
         return Dates(frequency)
@@ -109,7 +110,7 @@ def _distinct(table: Table, date: str, is_plain: bool) -> tuple[NDArray[np.int64
     """Distinct dates in seconds since 1970, and seconds by code if they are text."""
     parts = [batch[date].drop_nulls().unique() for batch in table.batches([date])]
     if not parts:
-        raise DataError("a table with rows", "a header only", "check the export or the query", table=table.name)
+        raise table.no_rows()
     reader = Dates(Frequency(Unit.HOUR))
     if is_plain:
         plain = [reader.periods(p)[0] if p.dtype == pl.Date else p.dt.replace_time_zone(None) for p in parts]
@@ -152,7 +153,7 @@ def _parse(texts: pl.Series, table: Table, date: str) -> NDArray[np.int64]:
 
 
 def _unparsable(texts: pl.Series, read: dict[str, pl.Series], table: Table, date: str) -> DataError:
-    """The error for texts that no format reads: mixed where another format reads the rest, unparsable where none does."""
+    """The error for texts that no one format reads: mixed formats, or values that are no dates at all."""
     best = min(read, key=lambda form: read[form].null_count())
     rest = read[best].is_null()
     others = pl.Series([False]).new_from_index(0, len(texts))
@@ -246,9 +247,5 @@ def _check_steps(steps: NDArray[np.int64], moments: NDArray[np.datetime64], tabl
         return
     advice = f"put every date on the first day of its {word}, or declare frequency = 'day' if rows are single days"
     came = f"mixed frequency: most steps are of one {word}, but {len(off):,} dates are off that grid"
-    samples = (
-        sample_rows(table, date, pl.Series(off.astype("datetime64[ms]")).cast(table.dtypes[date]))
-        if len(off) and not table.dtypes[date] == pl.String
-        else [str(d) for d in off[:3]]
-    )
+    samples = [f"{date}={day}" for day in off[:3]]
     raise DataError(f"dates of one frequency in '{date}'", came, advice, table=table.name, samples=samples)
