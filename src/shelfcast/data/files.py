@@ -22,7 +22,7 @@ from shelfcast.errors import DataError, nearest, shorten
 BATCH = 1_000_000  # rows; one column of it is 8 MB
 _CSV_BLOCK = 1 << 25  # bytes of text parsed at once; a line must fit
 _SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".txt")
-_ARROW_ERRORS = (pa.ArrowException, OSError, ValueError)
+_ARROW_ERRORS = (pa.ArrowException, pl.exceptions.PolarsError, OSError, ValueError)
 
 Read: TypeAlias = Callable[[Sequence[str]], Iterator[pl.DataFrame]]
 Opened: TypeAlias = tuple[Mapping[str, pl.DataType], Read]
@@ -105,8 +105,8 @@ def open_parquet(files: Sequence[Path], name: str) -> Opened:
 
     require_file(files[0], name)
     with _reading(files[0], name, "Parquet"):
-        dtypes = as_polars(pq.read_schema(files[0]).empty_table()).schema
-    return dict(dtypes), read
+        dtypes = pl.read_parquet_schema(files[0])
+    return dtypes, read
 
 
 def _is_large(dtype: pa.DataType) -> bool:
