@@ -12,7 +12,7 @@ Definitions, over the cells of a slice (a level's loss where `level` is asked fo
     crps             mean CRPS of the grid, units
     coverage_below, coverage_at_most   shares of y < q and y <= q, always by level
     bias, wape       sum(f - y) / sum(|y|) and sum(|f - y|) / sum(|y|)
-    rmsse            per series: root of mean squared error / squared one-step scale; then as scaled_pinball
+    rmsse, wrmsse    per series: root of mean squared error / squared one-step scale; then as scaled_pinball and wspl
     crossing         share of forecasts whose quantiles fall as the level rises
 
 f is the mean forecast, or the median where there is none. `weight` is what the value is a mean over: units of demand
@@ -21,7 +21,7 @@ for wql, bias and wape; pairs of series and origin for the scaled scores; cells 
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -30,10 +30,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from shelfcast import scoring
 from shelfcast.cells import Cells, aligned, each_origin, require_same_axes
+from shelfcast.data.aggregates import AGGREGATE
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, nearest
 from shelfcast.forecast import Forecast
-from shelfcast.segments import AGGREGATE, Groups, Slices, segments, series_labels
+from shelfcast.segments import Groups, Slices, segments, series_labels
 
 Array = NDArray[np.float64]
 
@@ -51,30 +52,32 @@ class Metric(StrEnum):
     BIAS = "bias"
     WAPE = "wape"
     RMSSE = "rmsse"
+    WRMSSE = "wrmsse"
     CROSSING = "crossing"
 
 
 _BY_LEVEL = {Metric.PINBALL, Metric.WQL, Metric.SCALED_PINBALL, Metric.WSPL}
 _COVERAGE = {Metric.COVERAGE_BELOW, Metric.COVERAGE_AT_MOST}
-_SCALED = {Metric.SCALED_PINBALL, Metric.WSPL, Metric.RMSSE}
+_WEIGHTED = {Metric.WSPL, Metric.WRMSSE}
 
 
 @dataclass(frozen=True)
 class _Term:
     """One metric over slices: value = numerator / denominator.
 
-    numerator : (P, G, H, Q or 1). denominator, weight, left_out : (P, G, H).
+    numerator : (P, G, H, Q or 1). denominator, weight, left_out : (P, G, H). n_cells : the same, scored or not.
     """
 
     numerator: Array
     denominator: Array
     weight: Array
     left_out: Array
+    n_cells: Array = field(default_factory=lambda: np.zeros(()))
 
     def __add__(self, other: "_Term") -> "_Term":
         return _Term(
             self.numerator + other.numerator, self.denominator + other.denominator,
-            self.weight + other.weight, self.left_out + other.left_out,
+            self.weight + other.weight, self.left_out + other.left_out, self.n_cells + other.n_cells,
         )  # fmt: skip
 
 
@@ -96,10 +99,10 @@ def evaluate(
     by : static columns, `lead`, `level`, `origin`, `promoted` (a promotion planned in the target window), `aggregate`
         (what a series adds up, in a panel with aggregates), or the segments `velocity`, `demand_class`, `age` as of the
         first origin. `span` is always there.
-    metrics : names in `Metric`; None for all that can be had (`wspl` needs weights or a price).
+    metrics : names in `Metric`; None for all that can be had (`wspl` and `wrmsse` need weights or a price).
     segments : N rows of further labels, in the forecast's order, in place of the derived ones.
-    weights : (N,) or (N, O) weight of each series for `wspl`, normalised here; None for dollar sales of the last 28
-        periods.
+    weights : (N,) or (N, O) weight of each series for `wspl` and `wrmsse`, normalised here; None for dollar sales of
+        the last 28 periods.
 
     Returns
     -------
@@ -220,9 +223,9 @@ def _segments_of(panel: Panel, forecast: Forecast) -> Callable[[], pl.DataFrame]
 
 
 def _chosen(metrics: Iterable[str] | None, panel: Panel, weights: ArrayLike | None) -> list[Metric]:
-    """Metrics asked for, checked; without `wspl` where there is nothing to weigh with."""
+    """Metrics asked for, checked; without the weighted ones where there is nothing to weigh with."""
     if metrics is None:
-        return [m for m in Metric if m is not Metric.WSPL or weights is not None or panel.names.price]
+        return [m for m in Metric if m not in _WEIGHTED or weights is not None or panel.names.price]
     names = [m.value for m in Metric]
     for name in metrics:
         if name not in names:
@@ -240,7 +243,8 @@ def _terms(cells: Cells, slices: Slices, chosen: Collection[Metric], by_level: b
     if _COVERAGE & set(chosen):
         made |= _coverage_terms(cells, slices, n, missing)
     made |= _point_terms(cells, slices, chosen, n, missing)
-    return {metric: made[metric] for metric in chosen}
+    n_cells = slices.groups.sum(n + missing)
+    return {metric: replace(made[metric], n_cells=n_cells) for metric in chosen}
 
 
 def _loss_terms(
@@ -249,7 +253,7 @@ def _loss_terms(
     """The four scores made of pinball losses."""
     total = slices.groups.sum
     losses = (slices.by_series(cells.loss(q), cells.promoted) for q in range(len(cells.levels)))
-    scale = cells.scale[:, None] if _SCALED & set(chosen) else np.ones((len(n[0]), 1))
+    scale = cells.scale[:, None] if {Metric.SCALED_PINBALL, Metric.WSPL} & set(chosen) else np.ones((len(n[0]), 1))
     valid = np.asarray((n > 0) & (scale > 0))
     even_shares = valid.astype(np.float64)
     shares = _shares(cells, slices, valid) if Metric.WSPL in chosen else even_shares
@@ -308,18 +312,27 @@ def _point_terms(
         made[Metric.CROSSING] = _Term(
             summed(scoring.crosses(cells.values)), count + left, count + left, np.zeros_like(left)
         )  # fmt: skip
-    if Metric.RMSSE in chosen:
-        made[Metric.RMSSE] = _rmsse_term(cells, slices, slices.by_series(error**2, cells.promoted), n, missing)
+    if {Metric.RMSSE, Metric.WRMSSE} & set(chosen):
+        squares = scoring.ratio(slices.by_series(error**2, cells.promoted), n)
+        made |= _rmsse_terms(cells, slices, squares, n, missing, weighted=Metric.WRMSSE in chosen)
     return made
 
 
-def _rmsse_term(cells: Cells, slices: Slices, squares: Array, n: Array, missing: Array) -> _Term:
+def _rmsse_terms(
+    cells: Cells, slices: Slices, squares: Array, n: Array, missing: Array, *, weighted: bool
+) -> dict[Metric, _Term]:
+    """RMSSE plain and weighted, from the mean squared error (P, N, H) of each series."""
     total = slices.groups.sum
     scale = cells.squared_scale[:, None]
     valid = np.asarray((n > 0) & (scale > 0))
-    rmsse = np.where(valid, np.sqrt(scoring.scaled(scoring.ratio(squares, n), scale)), 0.0)
-    pairs = total(valid.astype(np.float64))
-    return _origin_mean(_Term(total(rmsse)[..., None], pairs, pairs, total(np.where(valid, missing, missing + n))))
+    rmsse = np.where(valid, np.sqrt(scoring.scaled(squares, scale)), 0.0)
+    even = valid.astype(np.float64)
+    shares = _shares(cells, slices, valid) if weighted else even
+    pairs, lost = total(even), total(np.where(valid, missing, missing + n))
+    return {
+        Metric.RMSSE: _origin_mean(_Term(total(rmsse)[..., None], pairs, pairs, lost)),
+        Metric.WRMSSE: _origin_mean(_Term(total(rmsse * shares)[..., None], total(shares), pairs, lost)),
+    }
 
 
 def _shares(cells: Cells, slices: Slices, valid: NDArray[np.bool_]) -> Array:
@@ -349,7 +362,7 @@ def _table(
     term: _Term, metric: Metric, forecast: Forecast, slices: Slices, by: Sequence[str], origin: int | None
 ) -> pl.DataFrame:
     """Rows of one metric: slices with any cell, by level where it has levels."""
-    p, g, h = np.nonzero((term.denominator > 0) | (term.left_out > 0))
+    p, g, h = np.nonzero(term.n_cells > 0)
     n_levels = term.numerator.shape[-1]
     value = scoring.ratio(term.numerator[p, g, h], term.denominator[p, g, h][:, None])
     has_levels = metric in _COVERAGE or (metric in _BY_LEVEL and "level" in by)

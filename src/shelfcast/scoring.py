@@ -155,10 +155,10 @@ def crps(demand: ArrayLike, quantiles: ArrayLike, levels: ArrayLike) -> Array:
 
 def _crps_piece(y: Array, left: Array, right: Array, low: float, high: float) -> Array:
     """Integral of 2 (1{y <= q(a)} - a)(q(a) - y) over a in [low, high], q linear from `left` to `right`."""
-    slope = (right - left) / (high - low)
-    rises = slope > 0
-    crossing = low + (y - left) / np.where(rises, slope, 1.0)
-    at = np.clip(np.where(rises, crossing, np.where(y <= left, low, high)), low, high)
+    rise = right - left
+    slope = rise / (high - low)
+    share = np.clip(y - left, 0.0, rise) / np.where(rise > 0, rise, 1.0)
+    at = low + (high - low) * np.where(rise > 0, share, y > left)
     c = left - slope * low - y
     whole = -c * (high**2 - low**2) - 2 / 3 * slope * (high**3 - low**3)
     return np.asarray(whole + 2 * c * (high - at) + slope * (high**2 - at**2))

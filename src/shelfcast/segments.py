@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from shelfcast.data.aggregates import AGGREGATE
 from shelfcast.data.panel import Panel
 from shelfcast.data.profile import demand_classes
 from shelfcast.errors import ConfigError, nearest
