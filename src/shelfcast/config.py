@@ -4,17 +4,21 @@ Unknown keys are errors that name the nearest valid one. Relative paths start at
 is written beside what it made.
 """
 
+import json
 import tomllib
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from shelfcast.data.schema import Absent, Duplicates, Negatives, PromotionKind, Schema
 from shelfcast.errors import ConfigError, DataError, nearest
 from shelfcast.horizons import Horizon, as_horizons, as_levels, per_period
+
+if TYPE_CHECKING:
+    from shelfcast.data.tables import Query
 
 DEFAULT_MODELS = ("seasonal-naive", "recent-quantiles", "season-quantiles", "season-profile")
 
@@ -35,6 +39,13 @@ class TableConfig(_Section):
         if (self.path is None) == (self.url is None) or (self.url is None) != (self.sql is None):
             raise ValueError("expected either path, or url together with sql")
         return self
+
+    @property
+    def source(self) -> "str | Query":
+        """What the data layer opens: a path or a query."""
+        from shelfcast.data.tables import Query
+
+        return Query(self.url, self.sql) if self.url and self.sql else self.path or ""
 
 
 class SalesConfig(TableConfig):
@@ -225,3 +236,26 @@ def _fields(place: list[str]) -> list[str]:
         if model is None:
             return []
     return list(model.model_fields)
+
+
+def as_toml(config: RunConfig) -> str:
+    """The whole config, defaults included, as TOML; what is None is left out. The same config gives the same text."""
+    return "\n".join(_table(config.model_dump(mode="json", exclude_none=True), ())) + "\n"
+
+
+def _table(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
+    """Lines of one table: plain keys first, then the tables in it."""
+    lines = [f"\n[{'.'.join(path)}]"] if path else []
+    inner: list[str] = []
+    for key, value in values.items():
+        name = key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
+        if isinstance(value, dict):
+            inner += _table(value, (*path, name))
+        else:
+            lines.append(f"{name} = {_value(value)}")
+    return lines + inner
+
+
+def _value(value: Any) -> str:
+    """A TOML value; JSON's texts, numbers and booleans are TOML's too."""
+    return f"[{', '.join(map(_value, value))}]" if isinstance(value, list) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,315 @@
+"""The `shelfcast` command: one subcommand for each pipeline.
+
+Exit codes: 0 done, 2 the user's input or machine (one clear message, no traceback), 1 our fault. Heavy imports happen
+inside commands, so that `--help` and `--version` answer at once. Progress goes to stderr, and only to a terminal.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shelfcast import __version__
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from shelfcast.pipelines import CycleResult, Run
+
+app = typer.Typer(
+    name="shelfcast",
+    help="From sales history to calibrated quantile forecasts and orders.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[Path, typer.Argument(help="The run's TOML config; `shelfcast init` writes one.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        app()
+    except Exception as error:
+        sys.exit(_explain(error))
+
+
+def _explain(error: Exception) -> int:
+    """Say what went wrong; the exit code: 2 for the user's input or machine, 1 for a fault of ours."""
+    from shelfcast.errors import ShelfcastError
+
+    if isinstance(error, ShelfcastError):
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    if isinstance(error, OSError):
+        print(f"Error: the machine said no: {error}. Check the path, its permissions and free space.", file=sys.stderr)
+        return 2
+    import traceback
+
+    traceback.print_exception(error)
+    print(f"\nThis is a fault of shelfcast {__version__}, not of your input. Please report it.", file=sys.stderr)
+    return 1
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"shelfcast {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """From sales history to calibrated quantile forecasts and orders."""
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where results go.")] = Path("shelfcast-demo"), as_json: Json = False
+) -> None:
+    """The whole cycle on the embedded sample of a UK web shop."""
+    from shelfcast.data.samples import write_demo
+
+    config = write_demo(folder)
+    _run_cycle(config, as_json)
+
+
+@app.command()
+def init(
+    table: Annotated[str, typer.Argument(help="Your sales table: CSV, Parquet, a glob or a folder.")],
+    output: Annotated[Path, typer.Option(help="The config to write.")] = Path("shelfcast.toml"),
+    force: Annotated[bool, typer.Option(help="Overwrite an existing config.")] = False,
+) -> None:
+    """Write a commented config by looking at your table."""
+    from shelfcast.drafting import draft
+
+    text = draft(table, output.resolve().parent)
+    if output.exists() and not force:
+        from shelfcast.errors import ConfigError
+
+        raise ConfigError(str(output), "there is a file of that name", "use --output or --force")
+    output.write_text(text, encoding="utf-8")
+    print(f"Wrote {output}. Read it, correct it, then: shelfcast check {output}")
+
+
+@app.command()
+def check(config: Config, as_json: Json = False) -> None:
+    """Validate and profile the data."""
+    with _running(config) as run:
+        from shelfcast.data.profile import profile
+        from shelfcast.pipelines import load_panel, products
+
+        found = profile(products(load_panel(run)))
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    print(found)
+
+
+@app.command()
+def fit(config: Config, as_json: Json = False) -> None:
+    """Fit the chosen model and save it."""
+    with _running(config) as run:
+        from shelfcast import pipelines
+
+        folder = pipelines.fit(run, pipelines.load_panel(run))
+    _say({"model": str(folder)}, as_json)
+
+
+@app.command()
+def backtest(config: Config, as_json: Json = False) -> None:
+    """Compare the models at rolling origins and store forecasts and scores."""
+    with _running(config) as run:
+        from shelfcast import pipelines
+
+        result, info = pipelines.backtest(run, pipelines.load_panel(run))
+        paths = {"run": info.id, "scores": str(run.store.path(info.id, "scores"))}
+    board = leaderboard(result.scores)
+    if as_json:
+        _print_json({**paths, "leaderboard": board.to_dicts(), "comparison": result.comparison.to_dicts()})
+        return
+    _print_table(board, "Backtest")
+    _say(paths, False)
+
+
+@app.command()
+def forecast(
+    config: Config,
+    model: Annotated[Path | None, typer.Option(help="A folder that `fit` wrote; fitted afresh without it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Forecast from the latest origin and store quantiles."""
+    with _running(config) as run:
+        from shelfcast import pipelines
+
+        _, info = pipelines.forecast(run, pipelines.load_panel(run), model)
+        paths = {"run": info.id, "forecasts": str(run.store.path(info.id, "forecasts"))}
+    _say(paths, as_json)
+
+
+@app.command()
+def order(config: Config, as_json: Json = False) -> None:
+    """Turn the current forecast into orders that say why."""
+    with _running(config) as run:
+        from shelfcast import pipelines
+
+        table, info = pipelines.order(run, pipelines.load_panel(run))
+        paths = _order_paths(run, info.id)
+    if not as_json:
+        print(_order_sentence(table))
+    _say(paths, as_json)
+
+
+@app.command()
+def report(config: Config, as_json: Json = False) -> None:
+    """One HTML page from what is stored."""
+    with _running(config) as run:
+        from shelfcast import pipelines
+
+        path = pipelines.report(run, pipelines.load_panel(run))
+    _say({"report": str(path)}, as_json)
+
+
+@app.command()
+def run(config: Config, as_json: Json = False) -> None:
+    """The whole cycle: check, backtest, forecast, order, report."""
+    _run_cycle(config, as_json)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """The forecasters there are, and what each can do."""
+    from shelfcast.pipelines import model_table
+
+    table = model_table()
+    if as_json:
+        _print_json(table.to_dicts())
+        return
+    _print_table(table, "Models")
+
+
+def _run_cycle(config: Path, as_json: bool) -> None:
+    with _running(config) as run:
+        from shelfcast.pipelines import cycle
+
+        result = cycle(run)
+        paths = {
+            "forecasts": str(run.store.path(result.runs["forecast"].id, "forecasts")),
+            "scores": str(run.store.path(result.runs["backtest"].id, "scores")),
+            **(_order_paths(run, result.runs["orders"].id) if "orders" in result.runs else {}),
+            "report": str(result.report),
+        }
+    board = leaderboard(result.backtest.scores)
+    if as_json:
+        runs = {name: info.id for name, info in result.runs.items()}
+        _print_json({"runs": runs, **paths, "leaderboard": board.to_dicts(), **_sizes(result)})
+        return
+    _print_table(board, "Backtest of single periods; lower is better")
+    sizes = _sizes(result)
+    print(f"\nForecast {sizes['series']:,} series from {sizes['origin']} with {result.forecast.model}.")
+    if result.orders is not None:
+        print(_order_sentence(result.orders))
+    _say(paths, False)
+
+
+def leaderboard(scores: "pl.DataFrame") -> "pl.DataFrame":
+    """Overall scores of single periods, a row a model, best first."""
+    import polars as pl
+
+    overall = scores.filter(pl.col("lead").is_null(), pl.col("level").is_null())
+    span = overall["span"].drop_nulls().min()
+    overall = overall.filter(pl.col("span") == span) if span is not None else overall
+    wide = overall.pivot("metric", index="model", values="value", aggregate_function="first")
+    shown = [name for name in ("wql", "scaled_pinball", "wape", "bias", "crossing") if name in wide.columns]
+    return wide.select("model", *shown).sort("wql" if "wql" in shown else "model")
+
+
+def _sizes(result: "CycleResult") -> dict[str, Any]:
+    return {"series": result.forecast.series.height, "origin": str(result.panel.date(result.forecast.origins[-1]))}
+
+
+def _order_paths(run: "Run", run_id: str) -> dict[str, str]:
+    folder = run.store.path(run_id)
+    return {"orders": str(run.store.path(run_id, "orders")), "orders_csv": str(folder / "orders.csv")}
+
+
+def _order_sentence(table: "pl.DataFrame") -> str:
+    bought = table.filter(table["quantity"] > 0)
+    units, cost = bought["quantity"].sum(), bought["cost"].sum()
+    return f"Orders: {bought.height:,} of {table.height:,} products, {units:,.0f} units, cost {cost:,.0f}."
+
+
+@contextmanager
+def _running(config: Path) -> "Iterator[Run]":
+    """A run of a config, with a progress bar on a terminal."""
+    from shelfcast.config import read_config
+    from shelfcast.pipelines import Run
+
+    settings, root = read_config(config)
+    with _progress_bar() as progress:
+        yield Run(settings, root, datetime.now().replace(microsecond=0), progress)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Any]:
+    """A callable `(doing, done, total)`; silent unless stderr is a terminal."""
+    from shelfcast.pipelines import no_progress
+
+    if not sys.stderr.isatty():
+        yield no_progress
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<32}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("starting", total=1)
+        yield lambda doing, done, total: bars.update(task, description=doing, completed=done, total=total)
+
+
+def _print_table(table: "pl.DataFrame", title: str) -> None:
+    """A polars frame as a plain text table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name, dtype in table.schema.items():
+        shown.add_column(name, justify="right" if dtype.is_numeric() else "left", no_wrap=not dtype.is_numeric())
+    for row in table.iter_rows():
+        shown.add_row(*(_cell(value) for value in row))
+    Console(width=None if sys.stdout.isatty() else 160).print(shown)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _say(values: Mapping[str, object], as_json: bool) -> None:
+    """Names and values, one a line or as JSON."""
+    if as_json:
+        _print_json(values)
+        return
+    width = max(map(len, values), default=0)
+    for name, value in values.items():
+        print(f"{name.replace('_', ' '):<{width}}  {value}")
+
+
+def _print_json(values: object) -> None:
+    print(json.dumps(values, indent=2, default=str))
+
+
+if __name__ == "__main__":
+    main()

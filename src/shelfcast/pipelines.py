@@ -1,0 +1,363 @@
+"""The steps of a run as functions of a `RunConfig`: files in, files out. Each can be run, stored and compared alone.
+
+    load_panel -> check, fit, backtest, forecast -> order -> report;  run = all of them
+
+Every step that stores something publishes one run, whole or not at all, with the full config beside it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from shelfcast.backtest import backtest as rolling
+from shelfcast.backtest import rolling_origins
+from shelfcast.config import BacktestConfig, ForecastConfig, RunConfig, as_toml
+from shelfcast.data.aggregates import AGGREGATE, SINGLE, with_aggregates
+from shelfcast.data.calendars import calendar_from
+from shelfcast.data.packing import pack, with_calendar
+from shelfcast.data.panel import Panel
+from shelfcast.data.tables import demand_table, known_table, static_table
+from shelfcast.errors import ConfigError, StoreError
+from shelfcast.evaluation import calibration, compare, evaluate
+from shelfcast.forecast import Forecast, concat_origins
+from shelfcast.horizons import Horizon
+from shelfcast.models.base import Ability, Forecaster, forecaster, load
+from shelfcast.purchasing import buy, order_horizons
+from shelfcast.store import ForecastStore, RunInfo, RunKind
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much is done, and of how much."""
+
+
+def no_progress(doing: str, done: int, total: int) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A config, where its relative paths start, and the clock."""
+
+    config: RunConfig
+    root: Path
+    now: datetime
+    progress: Progress = no_progress
+
+    @property
+    def folder(self) -> Path:
+        """Where results go."""
+        return self.root / self.config.folder
+
+    @property
+    def store(self) -> ForecastStore:
+        """The store of this run's folder."""
+        return ForecastStore(self.folder)
+
+
+def load_panel(run: Run) -> Panel:
+    """Read, check and join the tables; add totals.
+
+    Raises DataError, with the rows shown, where a table is not what the config says.
+    """
+    config, root = run.config, run.root
+    schema = config.sales.schema_()
+    run.progress("reading tables", 0, 1)
+    elsewhere = {
+        *(schema.known_columns if config.known else ()),
+        *(schema.static if config.items else ()),
+    }
+    sales = demand_table(config.sales.source, schema, today=run.now.date(), root=root, optional=elsewhere)
+    items = static_table(config.items.source, schema, root=root) if config.items else None
+    known = None
+    if config.known:
+        known = known_table(
+            config.known.source, schema, frequency=sales.frequency, categories=sales.categories, root=root
+        )
+    panel = _add_calendar(run, pack(sales, items=items, known=known))
+    run.progress("reading tables", 1, 1)
+    return with_aggregates(panel, config.totals) if config.totals else panel
+
+
+def _add_calendar(run: Run, panel: Panel) -> Panel:
+    dates = run.config.calendar
+    if dates is None:
+        return panel
+    reach = max((h.end for h in run.config.forecast.horizons()), default=0)
+    rows_end = panel.start + panel.lengths - 1
+    last = max(panel.last + reach, int(rows_end.max(initial=panel.last)))
+    calendar, places = calendar_from(
+        dates.path, frequency=panel.frequency, first=panel.first, last=last, date=dates.date, place=dates.place,
+        columns=dates.columns, country=dates.country, subdivision=dates.subdivision, root=run.root,
+    )  # fmt: skip
+    return with_calendar(panel, calendar, dates.place, places)
+
+
+def products(panel: Panel) -> Panel:
+    """The panel without aggregates."""
+    if AGGREGATE not in panel.series.columns:
+        return panel
+    return panel.take((panel.series[AGGREGATE] == SINGLE).to_numpy())
+
+
+def _horizons(run: Run, panel: Panel) -> tuple[Horizon, ...]:
+    """What the config asks for, and what its orders need."""
+    needed = order_horizons(run.config.orders, products(panel).series) if run.config.orders else ()
+    return run.config.forecast.horizons(needed)
+
+
+def _model(name: str, config: ForecastConfig, horizons: tuple[Horizon, ...]) -> Forecaster:
+    settings = config.settings if name == config.model else {}
+    return forecaster(name, horizons=horizons, levels=config.levels, **settings)
+
+
+def _origin(run: Run, panel: Panel) -> int:
+    """Period of the configured origin; the last by default."""
+    chosen = run.config.forecast.origin
+    if chosen is None:
+        return panel.last
+    origin = int(panel.frequency.to_period(np.datetime64(chosen)))
+    if not panel.first <= origin <= panel.last:
+        first, last = panel.date(panel.first), panel.date(panel.last)
+        raise ConfigError("forecast.origin", f"expected a date from {first} to {last}; got {chosen}")
+    return origin
+
+
+def fit(run: Run, panel: Panel) -> Path:
+    """Fit the chosen model on all that is known at the origin, and save it; returns its folder."""
+    model = _model(run.config.forecast.model, run.config.forecast, _horizons(run, panel))
+    run.progress(f"fitting {model.name}", 0, 1)
+    fitted = model.fit(panel.as_of(_origin(run, panel)), seed=run.config.forecast.seed)
+    folder = run.folder / "model"
+    try:
+        fitted.save(folder)
+    except OSError as error:
+        raise StoreError(f"cannot write the model to {folder}: {error}. Choose a writable folder.") from error
+    run.progress(f"fitting {model.name}", 1, 1)
+    return folder
+
+
+def forecast(run: Run, panel: Panel, fitted: Path | None = None) -> tuple[Forecast, RunInfo]:
+    """Forecast from the origin and publish; with a model that `fit` saved, or one fitted now."""
+    origin = _origin(run, panel)
+    seen = panel.as_of(origin)
+    settings = run.config.forecast
+    run.progress("forecasting", 0, 1)
+    if fitted is None:
+        model = _model(settings.model, settings, _horizons(run, panel)).fit(seen, seed=settings.seed)
+    else:
+        model = load(fitted)
+    made = model.predict(seen, [origin])
+    made = made.rounded() if settings.whole_units else made
+    with _publish(run, RunKind.FORECAST, panel) as writer:
+        writer.write("forecasts", made.table().with_columns(model=pl.lit(made.model)), origin=_day(panel, origin))
+    run.progress("forecasting", 1, 1)
+    return made, writer.info
+
+
+def _publish(run: Run, kind: RunKind, panel: Panel) -> Any:
+    return run.store.begin(kind, config=as_toml(run.config), fingerprint=panel.fingerprint(), now=run.now)
+
+
+def _day(panel: Panel, origin: int) -> date:
+    return date.fromisoformat(str(panel.date(origin))[:10])
+
+
+@dataclass(frozen=True)
+class BacktestResult:
+    """What a backtest found.
+
+    Parameters
+    ----------
+    forecasts : model -> its forecasts at all origins.
+    scores : long table, overall and by lead, of single series (aggregates apart).
+    segments : the same by segment: segment_kind, segment.
+    calibration : model, level, below, at_most, n.
+    comparison : each model against the baseline, with intervals.
+    """
+
+    forecasts: dict[str, Forecast]
+    scores: pl.DataFrame
+    segments: pl.DataFrame
+    calibration: pl.DataFrame
+    comparison: pl.DataFrame
+
+
+def backtest(run: Run, panel: Panel) -> tuple[BacktestResult, RunInfo]:
+    """Compare the configured models at rolling origins, and publish forecasts and scores."""
+    settings = run.config.backtest
+    horizons = _horizons(run, panel)
+    step = settings.step or max(panel.frequency.season if panel.frequency.season in (7, 24) else 1, 1)
+    origins = rolling_origins(panel, settings.origins, step, max(h.end for h in horizons))
+    names = list(dict.fromkeys((*settings.models, run.config.forecast.model)))
+    forecasts: dict[str, Forecast] = {}
+    done, total = 0, len(names) * (len(origins) + 2)
+    for name in names:
+        model = _model(name, run.config.forecast, horizons)
+        made = []
+        for piece in rolling(
+            model, panel, origins, refit_every=settings.refit_every, seed=run.config.forecast.seed
+        ):  # fmt: skip
+            done += 1
+            run.progress(f"backtest: {name}", done, total)
+            made.append(piece.rounded() if run.config.forecast.whole_units else piece)
+        forecasts[name] = concat_origins(made)
+    result = BacktestResult(forecasts, *_scores(run, panel, forecasts, done, total))
+    with _publish(run, RunKind.BACKTEST, panel) as writer:
+        for origin in origins:
+            tables = [f.at([origin]).table().with_columns(model=pl.lit(name)) for name, f in forecasts.items()]
+            writer.write("forecasts", pl.concat(tables), origin=_day(panel, origin))
+        for name in ("scores", "segments", "calibration", "comparison"):
+            writer.write(name, getattr(result, name))
+    return result, writer.info
+
+
+def _scores(
+    run: Run, panel: Panel, forecasts: dict[str, Forecast], done: int, total: int
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Scores, segments, calibration and comparison of every model."""
+    single = products(panel)
+    places = np.flatnonzero((panel.series[AGGREGATE] == SINGLE).to_numpy()) if single is not panel else None
+    scores, segments, calibrated, compared = [], [], [], []
+    kinds = _segment_kinds(run.config.backtest, panel)
+    own = {name: f if places is None else f.take(places) for name, f in forecasts.items()}
+    for name, made in own.items():
+        run.progress(f"scoring: {name}", done := done + 1, total)
+        scores += [evaluate(made, single), evaluate(made, single, by=("lead",))]
+        for kind in kinds:
+            on, whole = (forecasts[name], panel) if kind == AGGREGATE else (made, single)
+            segments.append(_by_segment(on, whole, kind))
+        calibrated.append(calibration(made, single))
+        baseline = own.get(run.config.backtest.baseline)
+        if baseline is not None and name != baseline.model:
+            compared.append(compare(made, baseline, single))
+        run.progress(f"scoring: {name}", done := done + 1, total)
+    empty = pl.DataFrame()
+    return (
+        pl.concat(scores),
+        pl.concat(segments) if segments else empty,
+        pl.concat(calibrated),
+        pl.concat(compared) if compared else empty,
+    )
+
+
+def _segment_kinds(config: BacktestConfig, panel: Panel) -> Sequence[str]:
+    """Segments asked for, promotions and aggregates where the panel has them."""
+    further = ["promoted"] if panel.names.promotions else []
+    further += [AGGREGATE] if AGGREGATE in panel.series.columns else []
+    return list(dict.fromkeys((*config.segments, *further)))
+
+
+def _by_segment(made: Forecast, panel: Panel, kind: str) -> pl.DataFrame:
+    table = evaluate(made, panel, by=(kind,), metrics=("wql", "bias", "coverage_below", "coverage_at_most"))
+    return table.rename({kind: "segment"}).with_columns(
+        pl.lit(kind).alias("segment_kind"), pl.col("segment").cast(pl.String)
+    )  # fmt: skip
+
+
+def order(run: Run, panel: Panel, made: Forecast | None = None) -> tuple[pl.DataFrame, RunInfo]:
+    """Orders from the current forecast (or the one given), published as Parquet and CSV."""
+    settings = run.config.orders
+    if settings is None:
+        raise ConfigError("orders", "the config has no [orders] section", "add one; `shelfcast init` shows how")
+    if made is None:
+        table = run.store.scan(RunKind.FORECAST, "forecasts").collect()
+        made = Forecast.from_table(table.drop("model"), panel.frequency, table["model"][0])
+    run.progress("ordering", 0, 1)
+    table = buy(settings, run.config.sales.schema_(), products(panel), made, run.root)
+    with _publish(run, RunKind.ORDERS, panel) as writer:
+        writer.write("orders", table, origin=_day(panel, made.origins[-1]))
+        writer.text("orders.csv", table.write_csv())
+    run.progress("ordering", 1, 1)
+    return table, writer.info
+
+
+def stored(store: ForecastStore, kind: RunKind, table: str) -> pl.DataFrame | None:
+    """A table of the current run of a kind, or None where there is none."""
+    try:
+        found = store.scan(kind, table).collect()
+    except StoreError:
+        return None
+    return found if found.width else None
+
+
+def report(run: Run, panel: Panel) -> Path:
+    """One HTML page from what the store holds; returns its path."""
+    from shelfcast.report import ReportInputs, write_report
+
+    run.progress("report", 0, 1)
+    store, settings = run.store, run.config.report
+    past = stored(store, RunKind.BACKTEST, "forecasts")
+    models = dict(_by_model(past)) if past is not None else {}
+    runs = [info.id for kind in (RunKind.BACKTEST, RunKind.FORECAST, RunKind.ORDERS) if (info := _current(store, kind))]
+    inputs = ReportInputs(
+        title=settings.title,
+        panel=panel,
+        created=run.now,
+        attribution=settings.attribution,
+        run_ids=runs,
+        model=run.config.forecast.model,
+        baseline=run.config.backtest.baseline,
+        forecast=stored(store, RunKind.FORECAST, "forecasts"),
+        backtest=models,
+        scores=stored(store, RunKind.BACKTEST, "scores"),
+        segments=stored(store, RunKind.BACKTEST, "segments"),
+        calibration=stored(store, RunKind.BACKTEST, "calibration"),
+        orders=stored(store, RunKind.ORDERS, "orders"),
+        max_products=settings.max_products,
+        currency=settings.currency,
+    )
+    path = write_report(inputs, run.folder / "report.html")
+    run.progress("report", 1, 1)
+    return path
+
+
+def _by_model(table: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+    for (name,), part in table.partition_by("model", as_dict=True, include_key=False, maintain_order=True).items():
+        yield str(name), part
+
+
+def _current(store: ForecastStore, kind: RunKind) -> RunInfo | None:
+    try:
+        return store.current(kind)
+    except StoreError:
+        return None
+
+
+@dataclass(frozen=True)
+class CycleResult:
+    """What the whole cycle made."""
+
+    panel: Panel
+    backtest: BacktestResult
+    forecast: Forecast
+    orders: pl.DataFrame | None
+    report: Path
+    runs: dict[str, RunInfo]
+
+
+def cycle(run: Run) -> CycleResult:
+    """Check, panel, backtest, forecast, orders and report, in that order."""
+    panel = load_panel(run)
+    tested, backtest_run = backtest(run, panel)
+    made, forecast_run = forecast(run, panel)
+    runs = {"backtest": backtest_run, "forecast": forecast_run}
+    orders = None
+    if run.config.orders is not None:
+        orders, runs["orders"] = order(run, panel, made)
+    return CycleResult(panel, tested, made, orders, report(run, panel), runs)
+
+
+def model_table() -> pl.DataFrame:
+    """Names of all forecasters, what they do and what they claim to be able to do."""
+    from shelfcast.models.base import makers
+
+    rows = []
+    for name, maker in makers().items():
+        able: frozenset[Ability] = maker.abilities  # type: ignore[attr-defined]
+        summary = (maker.__doc__ or "").strip().splitlines()[0]
+        rows.append({"name": name, "summary": summary, **{a.name.lower(): a in able for a in Ability}})
+    return pl.DataFrame(rows)

@@ -1,0 +1,122 @@
+"""From an `[orders]` section to a table of orders: terms and money of each item, stock, and the policy.
+
+Numbers come from the section; a column of the series of the same name (`lead_time`, `review_period`, `pack_size`,
+`minimum_order`, `price`, `cost`, `holding_cost`, `stockout_cost`) overrides them item by item. Without a price, the
+latest price in the panel counts.
+"""
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from shelfcast.config import OrdersConfig
+from shelfcast.data.panel import Panel
+from shelfcast.data.schema import Schema
+from shelfcast.data.tables import open_table, static_table
+from shelfcast.errors import ConfigError
+from shelfcast.forecast import Forecast
+from shelfcast.horizons import Horizon
+from shelfcast.inventory.economics import Economics, Supply
+from shelfcast.inventory.orders import GridLaws, Inventory, Limits, Missing, orders
+from shelfcast.inventory.policies import policy
+
+Array = NDArray[np.float64]
+
+
+def order_horizons(settings: OrdersConfig, series: pl.DataFrame) -> tuple[Horizon, ...]:
+    """The horizons that orders protect: `Horizon(0, lead_time + review_period)` of every item, each once."""
+    protected = _supply(settings, series).for_items(series.height).protected
+    return tuple(Horizon(0, int(span)) for span in np.unique(protected))
+
+
+def buy(settings: OrdersConfig, schema: Schema, panel: Panel, made: Forecast, root: Path) -> pl.DataFrame:
+    """Orders for tomorrow from the latest origin of a forecast; what the columns mean is in `inventory.orders`.
+
+    Parameters
+    ----------
+    schema : names of the key columns in the stock tables.
+    panel : the products, without aggregates.
+    made : forecast of at least those products, with the horizons that `order_horizons` names.
+    root : where relative paths start.
+    """
+    keys = panel.series.select(panel.keys)
+    places = keys.join(made.series.with_row_index("_place"), on=panel.keys, how="left", maintain_order="left")["_place"]
+    if places.null_count():
+        missing = keys.filter(places.is_null()).rows()
+        raise ConfigError("forecast", f"{len(missing)} products have no forecast, as {missing[0]}", "forecast again")
+    mean = None if made.mean is None else made.mean[places, -1]
+    laws = GridLaws(made.horizons, made.levels, made.values[places, -1], mean)
+    longest = int(_supply(settings, panel.series).for_items(panel.n_series).lead_time.max(initial=0))
+    ahead = panel.frequency.to_date(made.origins[-1] + 1 + np.arange(longest + 1))
+    dates = [date.fromisoformat(str(label)[:10]) for label in ahead]
+    return orders(
+        keys, laws, _inventory(settings, schema, keys, root), _economics(settings, panel),
+        policy(settings.policy, settings.settings), Limits(_supply(settings, panel.series), settings.budget),
+        origin=made.origins[-1], dates=dates,
+    )  # fmt: skip
+
+
+def _supply(settings: OrdersConfig, series: pl.DataFrame) -> Supply:
+    terms = {
+        name: _numbers(series, name, getattr(settings, name))
+        for name in ("lead_time", "review_period", "pack_size", "minimum_order")
+    }
+    return Supply(**terms)  # type: ignore[arg-type]
+
+
+def _numbers(series: pl.DataFrame, name: str, default: float | None) -> Array | float | None:
+    """A column of the series, with `default` where it is empty; `default` where there is no such column."""
+    if name not in series.columns:
+        return default
+    column = series[name].cast(pl.Float64, strict=False)
+    return np.asarray((column if default is None else column.fill_null(default)).fill_null(np.nan).to_numpy())
+
+
+def _economics(settings: OrdersConfig, panel: Panel) -> Economics:
+    """Money of every item: holding and stock-out cost as given, or from price and cost."""
+    n = panel.n_series
+    names = tuple(panel.series["item"].cast(pl.String))
+    holding = _numbers(panel.series, "holding_cost", settings.holding_cost)
+    stockout = _numbers(panel.series, "stockout_cost", settings.stockout_cost)
+    price = _numbers(panel.series, "price", settings.price)
+    price = _latest_price(panel) if price is None else price
+    share = None if settings.cost_share is None or price is None else settings.cost_share * np.asarray(price)
+    cost = _numbers(panel.series, "cost", settings.cost)
+    cost = share if cost is None else cost
+    if holding is not None and stockout is not None:
+        given = (holding, stockout, 0.0 if price is None else price, 0.0 if cost is None else cost)
+        full = [np.broadcast_to(np.asarray(x, dtype=np.float64), (n,)) for x in given]
+        return Economics(full[0], full[1], full[2], full[3], names=names)
+    if price is None or cost is None:
+        raise ConfigError(
+            "orders", "expected holding_cost and stockout_cost, or a price and a cost; got neither",
+            "give cost or cost_share here (the price comes from the panel), or both costs of a mismatch",
+        )  # fmt: skip
+    return Economics.of(price, cost, goodwill=settings.goodwill, storage=settings.storage_share * cost, names=names)
+
+
+def _latest_price(panel: Panel) -> Array | None:
+    """(N,) price at the last period of each series; the median of all where a series has none."""
+    if panel.names.price is None:
+        return None
+    column = panel.known_window(panel.last, panel.last)[:, 0, panel.names.known.index(panel.names.price)]
+    return np.where(np.isnan(column), np.nanmedian(column), column).astype(np.float64)
+
+
+def _inventory(settings: OrdersConfig, schema: Schema, keys: pl.DataFrame, root: Path) -> Inventory:
+    """Stock tables under the panel's key names; without one, nothing is on hand."""
+    text = pl.col(keys.columns).cast(pl.String)
+    on_hand = keys.with_columns(pl.lit(0.0).alias("on_hand"))
+    missing = Missing.ZERO
+    if settings.on_hand is not None:
+        on_hand = static_table(settings.on_hand.source, schema, columns=("on_hand",), name="on hand", root=root)
+        on_hand, missing = on_hand.with_columns(text), Missing(settings.on_hand.missing)
+    on_order = None
+    if settings.on_order is not None:
+        table = open_table(settings.on_order.source, "on order", root)
+        names = dict(zip(schema.keys, keys.columns, strict=True))
+        on_order = pl.concat(list(table.batches())).rename(names).with_columns(text)
+    return Inventory(on_hand, on_order, missing)
