@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 import m5_data
-from shelfcast.evaluation import Metric, calibration, evaluate
+from shelfcast.evaluation import calibration, evaluate
 from shelfcast.forecast import Forecast
+from shelfcast.metrics import Metric
 from shelfcast.models.base import M5_LEVELS, forecaster
 
 HISTORY = 280  # weeks: all there is

@@ -18,10 +18,11 @@ from oracles import slow_scores
 from shelfcast.cells import dollar_sales, promoted, series_scale
 from shelfcast.data.panel import Calendar, FeatureNames, Panel
 from shelfcast.errors import ConfigError, DataError
-from shelfcast.evaluation import Metric, calibration, compare, evaluate, wspl_by_series
+from shelfcast.evaluation import calibration, compare, evaluate, wspl_by_series
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon, per_period
 from shelfcast.laws import Counts
+from shelfcast.metrics import Metric
 from shelfcast.models.base import M5_LEVELS, forecaster
 from shelfcast.periods import Frequency
 from shelfcast.segments import Groups, segments
@@ -375,6 +376,18 @@ def test_comparing_tells_a_clearly_better_forecast() -> None:
     scores = [evaluate(f, panel, ["store"], metrics=["wql"])["value"].to_numpy() for f in (good, bad)]
     np.testing.assert_allclose(table["difference"], scores[0] / scores[1] - 1, rtol=1e-9)
     assert table.row(0, named=True)["n_series"] == 100
+
+
+def test_nothing_to_score_gives_rows_that_say_so() -> None:
+    panel = random_panel(20)
+    beyond = random_forecast(panel, 20, origins=(29,))
+    table = evaluate(beyond, panel, ["store", "age"], metrics=["wql", "wspl", "rmsse", "coverage_below"])
+    assert table["value"].null_count() == table.height > 0
+    pinball = evaluate(beyond, panel, metrics=["pinball"])
+    assert pinball["left_out"].to_list() == [12 * 3, 12, 12]
+    assert compare(beyond, beyond, panel, ["age", "promoted"]).height == 0
+    none = np.array([], dtype=np.int64)
+    assert evaluate(beyond.take(none), panel.take(none)).height == 0
 
 
 def test_comparing_needs_the_same_axes() -> None:

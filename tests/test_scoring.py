@@ -170,6 +170,12 @@ def test_bootstrap_keeps_a_series_together() -> None:
     assert (once.high - once.low) / 2 == pytest.approx(width, rel=0.15), "the ratio's large-sample interval"
 
 
+def test_bootstrap_of_one_series_claims_nothing() -> None:
+    made = scoring.paired_bootstrap([1.0, 2.0], [2.0, 4.0], 1.0, [7, 7], 50, np.random.default_rng(0))
+    assert made.difference == -0.5
+    assert np.isnan([made.low, made.high]).all()
+
+
 def test_bootstrap_weights_leave_cells_out() -> None:
     rng = np.random.default_rng(4)
     weight = np.array([1.0, 1.0, 0.0, 2.0])

@@ -3,82 +3,26 @@
 Only observed demand is scored: a cell (series, origin, horizon) counts when every period of its horizon was observed,
 and `left_out` says how many did not. Horizons of different spans are never averaged together: every row has a `span`.
 
-Definitions, over the cells of a slice (a level's loss where `level` is asked for, else the mean over levels):
-
-    pinball          mean pinball loss, units
-    wql              2 sum(pinball) / sum(|y|)
-    scaled_pinball   per series: mean pinball / one-step scale; plain mean over series; mean over origins
-    wspl             the same, weighted over series (M5's WSPL); where the panel holds aggregates, the mean over them
-    crps             mean CRPS of the grid, units
-    coverage_below, coverage_at_most   shares of y < q and y <= q, always by level
-    bias, wape       sum(f - y) / sum(|y|) and sum(|f - y|) / sum(|y|)
-    rmsse, wrmsse    per series: root of mean squared error / squared one-step scale; then as scaled_pinball and wspl
-    crossing         share of forecasts whose quantiles fall as the level rises
-
-f is the mean forecast, or the median where there is none. `weight` is what the value is a mean over: units of demand
-for wql, bias and wape; pairs of series and origin for the scaled scores; cells for the others. The formulas are in
-`scoring`.
+What each metric means is in `metrics`; the formulas are in `scoring`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from shelfcast import scoring
-from shelfcast.cells import Cells, aligned, each_origin, require_same_axes
-from shelfcast.data.aggregates import AGGREGATE
+from shelfcast.cells import aligned, each_origin, require_same_axes
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, nearest
 from shelfcast.forecast import Forecast
+from shelfcast.metrics import BY_LEVEL, COVERAGE, WEIGHTED, Metric, Term, shares_of, terms_of, total_of
 from shelfcast.segments import Groups, Slices, segments, series_labels
 
 Array = NDArray[np.float64]
-
-
-class Metric(StrEnum):
-    """Scores that `evaluate` knows; lower is better but for coverage (near its level) and bias (near 0)."""
-
-    PINBALL = "pinball"
-    WQL = "wql"
-    SCALED_PINBALL = "scaled_pinball"
-    WSPL = "wspl"
-    CRPS = "crps"
-    COVERAGE_BELOW = "coverage_below"
-    COVERAGE_AT_MOST = "coverage_at_most"
-    BIAS = "bias"
-    WAPE = "wape"
-    RMSSE = "rmsse"
-    WRMSSE = "wrmsse"
-    CROSSING = "crossing"
-
-
-_BY_LEVEL = {Metric.PINBALL, Metric.WQL, Metric.SCALED_PINBALL, Metric.WSPL}
-_COVERAGE = {Metric.COVERAGE_BELOW, Metric.COVERAGE_AT_MOST}
-_WEIGHTED = {Metric.WSPL, Metric.WRMSSE}
-
-
-@dataclass(frozen=True)
-class _Term:
-    """One metric over slices: value = numerator / denominator.
-
-    numerator : (P, G, H, Q or 1). denominator, weight, left_out : (P, G, H). n_cells : the same, scored or not.
-    """
-
-    numerator: Array
-    denominator: Array
-    weight: Array
-    left_out: Array
-    n_cells: Array = field(default_factory=lambda: np.zeros(()))
-
-    def __add__(self, other: "_Term") -> "_Term":
-        return _Term(
-            self.numerator + other.numerator, self.denominator + other.denominator,
-            self.weight + other.weight, self.left_out + other.left_out, self.n_cells + other.n_cells,
-        )  # fmt: skip
+_DIFFERENCES = dict.fromkeys("pgh", pl.Int64) | dict.fromkeys(("difference", "low", "high"), pl.Float64)
+_DIFFERENCES |= {"n_series": pl.Int64}
 
 
 def evaluate(
@@ -115,12 +59,12 @@ def evaluate(
     slices = Slices.of(Groups.of(labels, panel.n_series), forecast.horizons, by)
     chosen = _chosen(metrics, panel, weights)
     per_origin = [
-        _terms(cells, slices, chosen, "level" in by)
+        terms_of(cells, slices, chosen, "level" in by)
         for cells in each_origin(forecast, panel, weights, with_promotions="promoted" in by)
     ]
     places: list[int | None] = list(range(len(per_origin)))
     if "origin" not in by:
-        per_origin, places = [{metric: _total([terms[metric] for terms in per_origin]) for metric in chosen}], [None]
+        per_origin, places = [{metric: total_of([terms[metric] for terms in per_origin]) for metric in chosen}], [None]
     tables = [
         _table(terms[metric], metric, forecast, slices, by, place)
         for place, terms in zip(places, per_origin, strict=True)
@@ -155,7 +99,7 @@ def wspl_by_series(forecast: Forecast, panel: Panel, weights: ArrayLike | None =
         loss = sum(slices.by_series(cells.loss(q), None) for q in range(len(cells.levels)))
         n = slices.by_series(cells.scored, None)
         spl = scoring.scaled(scoring.ratio(loss, n * len(cells.levels)), cells.scale[:, None])
-        share = _shares(cells, slices, ~np.isnan(spl))
+        share = shares_of(cells, slices, ~np.isnan(spl))
         keys = panel.series.select(panel.keys).with_columns(
             origin=pl.lit(panel.date(cells.origin)), scale=pl.Series(cells.scale).fill_nan(None)
         )  # fmt: skip
@@ -191,7 +135,7 @@ def compare(
     Returns
     -------
     The columns of `by`, span, model_a, model_b, metric, difference ((A - B) / B, below 0 where `a` is better), low,
-    high, n_series. Raises DataError where the two forecasts have different axes.
+    high (null for a single series), n_series. Raises DataError where the two forecasts have different axes.
     """
     require_same_axes(a, b)
     if metric not in (Metric.WQL, Metric.SCALED_PINBALL) or set(by) & {"origin", "level"}:
@@ -210,7 +154,7 @@ def compare(
         if len(members):
             found = scoring.paired_bootstrap(loss_a[p, members, h], loss_b[p, members, h], 1.0, members, n, rng)
             rows.append((p, g, h, *found, len(members)))
-    table = pl.DataFrame(rows, schema=["p", "g", "h", "difference", "low", "high", "n_series"], orient="row")
+    table = pl.DataFrame(rows, schema=_DIFFERENCES, orient="row").fill_nan(None)
     names = _slice_columns(slices, table["p"].to_numpy(), table["g"].to_numpy(), table["h"].to_numpy(), by)
     models = [pl.lit(a.model).alias("model_a"), pl.lit(b.model).alias("model_b"), pl.lit(str(metric)).alias("metric")]
     columns = [*(name for name in by if name != "span"), "span", "model_a", "model_b", "metric"]
@@ -225,7 +169,7 @@ def _segments_of(panel: Panel, forecast: Forecast) -> Callable[[], pl.DataFrame]
 def _chosen(metrics: Iterable[str] | None, panel: Panel, weights: ArrayLike | None) -> list[Metric]:
     """Metrics asked for, checked; without the weighted ones where there is nothing to weigh with."""
     if metrics is None:
-        return [m for m in Metric if m not in _WEIGHTED or weights is not None or panel.names.price]
+        return [m for m in Metric if m not in WEIGHTED or weights is not None or panel.names.price]
     names = [m.value for m in Metric]
     for name in metrics:
         if name not in names:
@@ -233,139 +177,14 @@ def _chosen(metrics: Iterable[str] | None, panel: Panel, weights: ArrayLike | No
     return [Metric(name) for name in metrics]
 
 
-def _terms(cells: Cells, slices: Slices, chosen: Collection[Metric], by_level: bool) -> dict[Metric, _Term]:
-    """Every metric of one origin over slices."""
-    n = slices.by_series(cells.scored, cells.promoted)
-    missing = slices.by_series(~cells.scored, cells.promoted)
-    made: dict[Metric, _Term] = {}
-    if _BY_LEVEL & set(chosen):
-        made |= _loss_terms(cells, slices, chosen, n, missing, by_level)
-    if _COVERAGE & set(chosen):
-        made |= _coverage_terms(cells, slices, n, missing)
-    made |= _point_terms(cells, slices, chosen, n, missing)
-    n_cells = slices.groups.sum(n + missing)
-    return {metric: replace(made[metric], n_cells=n_cells) for metric in chosen}
-
-
-def _loss_terms(
-    cells: Cells, slices: Slices, chosen: Collection[Metric], n: Array, missing: Array, by_level: bool
-) -> dict[Metric, _Term]:
-    """The four scores made of pinball losses."""
-    total = slices.groups.sum
-    losses = (slices.by_series(cells.loss(q), cells.promoted) for q in range(len(cells.levels)))
-    scale = cells.scale[:, None] if {Metric.SCALED_PINBALL, Metric.WSPL} & set(chosen) else np.ones((len(n[0]), 1))
-    valid = np.asarray((n > 0) & (scale > 0))
-    even_shares = valid.astype(np.float64)
-    shares = _shares(cells, slices, valid) if Metric.WSPL in chosen else even_shares
-    plain, even, weighted = [], [], []
-    for loss in losses:
-        spl = np.where(valid, scoring.scaled(scoring.ratio(loss, n), scale), 0.0)
-        plain.append(total(loss))
-        even.append(total(spl))
-        weighted.append(total(spl * shares))
-    sums = [np.stack(parts, axis=-1) for parts in (plain, even, weighted)]
-    sums = sums if by_level else [part.mean(axis=-1, keepdims=True) for part in sums]
-    count, left, units = total(n), total(missing), total(slices.by_series(np.abs(cells.demand), cells.promoted))
-    pairs, lost = total(even_shares), total(np.where(valid, missing, missing + n))
-    even_term = _Term(sums[1], pairs, pairs, lost)
-    return {
-        Metric.PINBALL: _Term(sums[0], count, count, left),
-        Metric.WQL: _Term(2 * sums[0], units, units, left),
-        Metric.SCALED_PINBALL: _origin_mean(even_term),
-        Metric.WSPL: _origin_mean(_Term(sums[2], total(shares), pairs, lost)),
-    }
-
-
-def _coverage_terms(cells: Cells, slices: Slices, n: Array, missing: Array) -> dict[Metric, _Term]:
-    total = slices.groups.sum
-    below, at_most = [], []
-    for q in range(len(cells.levels)):
-        quantile = cells.values[..., q]
-        below.append(total(slices.by_series(cells.scored & (cells.demand < quantile), cells.promoted)))
-        at_most.append(total(slices.by_series(cells.scored & (cells.demand <= quantile), cells.promoted)))
-    count, left = total(n), total(missing)
-    return {
-        Metric.COVERAGE_BELOW: _Term(np.stack(below, axis=-1), count, count, left),
-        Metric.COVERAGE_AT_MOST: _Term(np.stack(at_most, axis=-1), count, count, left),
-    }
-
-
-def _point_terms(
-    cells: Cells, slices: Slices, chosen: Collection[Metric], n: Array, missing: Array
-) -> dict[Metric, _Term]:
-    """Scores without a level: of the point forecast and of the whole law."""
-
-    def summed(values: NDArray[np.generic]) -> Array:
-        return slices.groups.sum(slices.by_series(values, cells.promoted))[..., None]
-
-    error = np.where(cells.scored, cells.point - cells.demand, 0.0)
-    count, left = slices.groups.sum(n), slices.groups.sum(missing)
-    units = summed(np.abs(cells.demand))[..., 0]
-    made = {
-        Metric.BIAS: _Term(summed(error), units, units, left),
-        Metric.WAPE: _Term(summed(np.abs(error)), units, units, left),
-    }
-    if Metric.CRPS in chosen:
-        crps = np.where(cells.scored, scoring.crps(cells.demand, cells.values, cells.levels), 0.0)
-        made[Metric.CRPS] = _Term(summed(crps), count, count, left)
-    if Metric.CROSSING in chosen:
-        made[Metric.CROSSING] = _Term(
-            summed(scoring.crosses(cells.values)), count + left, count + left, np.zeros_like(left)
-        )  # fmt: skip
-    if {Metric.RMSSE, Metric.WRMSSE} & set(chosen):
-        squares = scoring.ratio(slices.by_series(error**2, cells.promoted), n)
-        made |= _rmsse_terms(cells, slices, squares, n, missing, weighted=Metric.WRMSSE in chosen)
-    return made
-
-
-def _rmsse_terms(
-    cells: Cells, slices: Slices, squares: Array, n: Array, missing: Array, *, weighted: bool
-) -> dict[Metric, _Term]:
-    """RMSSE plain and weighted, from the mean squared error (P, N, H) of each series."""
-    total = slices.groups.sum
-    scale = cells.squared_scale[:, None]
-    valid = np.asarray((n > 0) & (scale > 0))
-    rmsse = np.where(valid, np.sqrt(scoring.scaled(squares, scale)), 0.0)
-    even = valid.astype(np.float64)
-    shares = _shares(cells, slices, valid) if weighted else even
-    pairs, lost = total(even), total(np.where(valid, missing, missing + n))
-    return {
-        Metric.RMSSE: _origin_mean(_Term(total(rmsse)[..., None], pairs, pairs, lost)),
-        Metric.WRMSSE: _origin_mean(_Term(total(rmsse * shares)[..., None], total(shares), pairs, lost)),
-    }
-
-
-def _shares(cells: Cells, slices: Slices, valid: NDArray[np.bool_]) -> Array:
-    """(P, N, H) weights that sum to 1 over the scored series of each slice and aggregate."""
-    series = cells.panel.series
-    parts = [pl.Series("group", slices.groups.place)]
-    parts += [series[AGGREGATE]] if AGGREGATE in series.columns else []
-    finer = Groups.of(pl.DataFrame(parts), cells.panel.n_series)
-    weight = np.where(valid, cells.weight[:, None], 0.0)
-    return np.nan_to_num(scoring.ratio(weight, finer.sum(weight)[:, finer.place]))
-
-
-def _origin_mean(term: _Term) -> _Term:
-    """A term that averages over origins as wholes: each origin with anything to score counts once."""
-    value = np.nan_to_num(scoring.ratio(term.numerator, term.denominator[..., None]))
-    return _Term(value, (term.denominator > 0).astype(np.float64), term.weight, term.left_out)
-
-
-def _total(terms: Sequence[_Term]) -> _Term:
-    total = terms[0]
-    for term in terms[1:]:
-        total += term
-    return total
-
-
 def _table(
-    term: _Term, metric: Metric, forecast: Forecast, slices: Slices, by: Sequence[str], origin: int | None
+    term: Term, metric: Metric, forecast: Forecast, slices: Slices, by: Sequence[str], origin: int | None
 ) -> pl.DataFrame:
     """Rows of one metric: slices with any cell, by level where it has levels."""
     p, g, h = np.nonzero(term.n_cells > 0)
     n_levels = term.numerator.shape[-1]
     value = scoring.ratio(term.numerator[p, g, h], term.denominator[p, g, h][:, None])
-    has_levels = metric in _COVERAGE or (metric in _BY_LEVEL and "level" in by)
+    has_levels = metric in COVERAGE or (metric in BY_LEVEL and "level" in by)
     levels = list(forecast.levels) if has_levels else [None]
     p, g, h = (np.repeat(axis, n_levels) for axis in (p, g, h))
     rows = pl.DataFrame(

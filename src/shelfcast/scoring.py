@@ -237,19 +237,23 @@ def paired_bootstrap(
 
     Returns
     -------
-    Interval: 0, 0, 0 for equal losses; infinite where only B has no loss.
+    Interval: 0, 0, 0 for equal losses; infinite where only B has no loss; NaN bounds for a single group, of which
+    resampling says nothing.
     """
     _, group = np.unique(np.asarray(groups), return_inverse=True)
     scale = np.broadcast_to(np.asarray(weight, dtype=np.float64), group.shape)
     a = np.bincount(group, scale * np.asarray(loss_a, dtype=np.float64))
     b = np.bincount(group, scale * np.asarray(loss_b, dtype=np.float64))
+    difference = float(_relative(a.sum(), b.sum()))
+    if len(a) < 2 and difference != 0:
+        return Interval(difference, float("nan"), float("nan"))
     draws = np.empty(n)
     block = max(1, 4_000_000 // max(len(a), 1))
     for begin in range(0, n, block):
         picked = rng.integers(0, len(a), (min(block, n - begin), len(a)))
         draws[begin : begin + block] = _relative(a[picked].sum(axis=1), b[picked].sum(axis=1))
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], method="closest_observation")
-    return Interval(float(_relative(a.sum(), b.sum())), float(low), float(high))
+    return Interval(difference, float(low), float(high))
 
 
 def _relative(a: ArrayLike, b: ArrayLike) -> Array:

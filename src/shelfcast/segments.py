@@ -88,6 +88,10 @@ class Groups:
         joined = labels.join(keyed, on=labels.columns, how="left", nulls_equal=True, maintain_order="left")
         return cls(table, joined["_place"].to_numpy().astype(np.int64))
 
+    def split(self, labels: pl.Series) -> "Groups":
+        """Each group parted by a further label of its series."""
+        return Groups.of(pl.DataFrame([pl.Series("_group", self.place), labels]), len(labels))
+
     def sum(self, cells: Array) -> Array:
         """(P, G, H) sums over series of (P, N, H)."""
         order = np.argsort(self.place, kind="stable")
