@@ -20,7 +20,7 @@ from shelfcast.periods import Frequency
 
 def level_column(level: float) -> str:
     """Name of the stored column of a level: `q0.9`."""
-    return f"q{level:g}"
+    return f"q{np.format_float_positional(level, trim='-')}"
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,23 @@ class Forecast:
             raise DataError(
                 f"a forecast of horizon {horizon} (lead+span)", f"horizons {listed}", f"add {horizon} to the horizons"
             )
-        place = len(self.origins) - 1 if origin is None else self.origins.index(origin)
+        place = len(self.origins) - 1 if origin is None else self._place(origin)
         return Grid(np.asarray(self.levels), self.values[:, place, self.horizons.index(horizon)])
+
+    def _place(self, origin: int) -> int:
+        """Place of an origin on its axis."""
+        if origin in self.origins:
+            return self.origins.index(origin)
+        wanted, *there = map(str, self.frequency.to_date([origin, *self.origins]))
+        raise DataError(f"a forecast of origin {wanted}", f"origins {', '.join(there)}", f"add {wanted} to the origins")
 
     def rounded(self) -> "Forecast":
         """Quantiles rounded to whole units, for items that sell in whole units; the mean is kept."""
         return replace(self, values=np.rint(self.values))
 
     def at(self, origins: Iterable[int]) -> "Forecast":
-        """Only the given origins."""
-        places = [self.origins.index(origin) for origin in origins]
+        """Only the given origins; raises DataError for one that was not forecast."""
+        places = [self._place(origin) for origin in origins]
         mean = None if self.mean is None else self.mean[:, places]
         return replace(
             self, origins=tuple(self.origins[p] for p in places), values=self.values[:, places], mean=mean
@@ -123,6 +130,7 @@ class Forecast:
         shape = (series.height, len(origins), pairs.height)
         if ordered.height != int(np.prod(shape)):
             raise DataError(f"{int(np.prod(shape))} rows (series x origins x horizons)", f"{ordered.height}")
+        _refuse_holes(ordered, shape)
         values = ordered.select([level_column(level) for level in levels]).to_numpy().astype(np.float32)
         mean = ordered["mean"].to_numpy().astype(np.float32).reshape(shape) if "mean" in table.columns else None
         return cls(
@@ -135,6 +143,14 @@ class Forecast:
             mean=mean,
             model=model,
         )
+
+
+def _refuse_holes(ordered: pl.DataFrame, shape: tuple[int, int, int]) -> None:
+    """Raise DataError where sorted rows are not the same origins and horizons for every series."""
+    for name, column in ordered.select("origin", "lead", "span").to_dict().items():
+        grid = column.to_physical().to_numpy().reshape(shape)
+        if (grid != grid[:1]).any() or (name != "origin" and (grid != grid[:, :1]).any()):
+            raise DataError("one row for every origin and horizon of every series", "some missing and others twice")
 
 
 def concat_series(forecasts: Sequence[Forecast]) -> Forecast:

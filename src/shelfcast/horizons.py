@@ -32,8 +32,10 @@ class Horizon:
     span: int = 1
 
     def __post_init__(self) -> None:
-        if self.lead < 0 or self.span < 1:
-            raise ConfigError("horizon", f"expected lead >= 0 and span >= 1; got lead {self.lead}, span {self.span}")
+        whole = all(isinstance(number, int | np.integer) for number in (self.lead, self.span))
+        if not whole or self.lead < 0 or self.span < 1:
+            came = f"lead {self.lead!r}, span {self.span!r}"
+            raise ConfigError("horizon", f"expected whole numbers, lead >= 0 and span >= 1; got {came}")
 
     @property
     def end(self) -> int:
@@ -46,9 +48,9 @@ class Horizon:
     @classmethod
     def parse(cls, text: str) -> "Horizon":
         """From `"lead+span"`, as `"7+14"`; a single number `"3"` is `Horizon(3, 1)`."""
-        lead, _, span = text.partition("+")
+        lead, plus, span = text.partition("+")
         try:
-            return cls(int(lead), int(span or 1))
+            return cls(int(lead), int(span) if plus else 1)
         except ValueError:
             raise ConfigError("horizon", f"expected 'lead+span', as '0+7'; got '{text}'") from None
 
@@ -62,10 +64,19 @@ def as_horizons(horizons: int | Iterable[Horizon | tuple[int, int]]) -> tuple[Ho
     """A tuple of distinct horizons from a count of periods, horizons or `(lead, span)` pairs; order is kept."""
     if isinstance(horizons, int):
         horizons = per_period(horizons)
-    made = tuple(h if isinstance(h, Horizon) else Horizon(*h) for h in horizons)
+    made = tuple(_as_horizon(horizon) for horizon in horizons)
     if not made or len(set(made)) < len(made):
         raise ConfigError("horizons", f"expected one or more distinct horizons; got {[str(h) for h in made]}")
     return made
+
+
+def _as_horizon(pair: Horizon | tuple[int, int]) -> Horizon:
+    if isinstance(pair, Horizon):
+        return pair
+    try:
+        return Horizon(*pair)
+    except TypeError:
+        raise ConfigError("horizons", f"expected pairs (lead, span), as (0, 7); got {pair!r}") from None
 
 
 def as_levels(levels: Iterable[float]) -> tuple[float, ...]:

@@ -137,7 +137,8 @@ class Empirical:
 
     def cdf(self, value: ArrayLike) -> Array:
         x = np.broadcast_to(np.asarray(value, dtype=np.float64), self.shape)
-        return np.asarray((self.values <= x[..., None]).sum(axis=-1) / self.count)
+        reached = np.minimum((self.values <= x[..., None]).sum(axis=-1), self.count)
+        return np.asarray(reached / self.count)
 
     def mean(self) -> Array:
         inside = np.arange(self.values.shape[-1]) < self.count[..., None]
@@ -171,8 +172,9 @@ class Normal:
 
     def cdf(self, value: ArrayLike) -> Array:
         x = np.asarray(value, dtype=np.float64)
-        z = (x - self.centre) / np.where(self.sd > 0, self.sd, 1e-12)
-        return np.asarray(np.where(x < 0, 0.0, _normal_cdf(z)))
+        z = (x - self.centre) / np.where(self.sd > 0, self.sd, 1.0)
+        reached = np.where(self.sd > 0, _normal_cdf(z), x >= self.centre)
+        return np.asarray(np.where(x < 0, 0.0, reached))
 
     def mean(self) -> Array:
         """Mean after clipping: `centre x Phi(z) + sd x phi(z)` with `z = centre / sd`."""

@@ -80,12 +80,12 @@ class Frequency:
         return (moments - self._offset) // 7 if self.unit is Unit.WEEK else moments
 
     def to_date(self, periods: ArrayLike) -> NDArray[np.datetime64]:
-        """Labels of periods: datetime64[D], or datetime64[s] for hours."""
+        """Labels of periods: datetime64[D], or datetime64[us] for hours (polars reads no seconds)."""
         numbers = np.asarray(periods, dtype=np.int64)
         if self.unit is Unit.WEEK:
             numbers = numbers * 7 + self._offset
         dates = numbers.astype(f"datetime64[{_CODES[self.unit]}]")
-        return dates.astype("datetime64[s]" if self.unit is Unit.HOUR else "datetime64[D]")
+        return dates.astype("datetime64[us]" if self.unit is Unit.HOUR else "datetime64[D]")
 
     def is_label(self, dates: ArrayLike) -> NDArray[np.bool_]:
         """Whether each date is the label of a period, not merely inside one."""

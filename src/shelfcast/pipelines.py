@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from shelfcast.backtest import backtest as rolling
-from shelfcast.backtest import rolling_origins
 from shelfcast.config import BacktestConfig, ForecastConfig, RunConfig, as_toml
 from shelfcast.data.aggregates import AGGREGATE, SINGLE, with_aggregates
 from shelfcast.data.calendars import calendar_from
@@ -28,6 +26,8 @@ from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.horizons import Horizon
 from shelfcast.models.base import Ability, Forecaster, forecaster, load
 from shelfcast.purchasing import buy, order_horizons
+from shelfcast.rolling import backtest as roll
+from shelfcast.rolling import rolling_origins
 from shelfcast.store import ForecastStore, RunInfo, RunKind
 
 Progress = Callable[[str, int, int], None]
@@ -198,7 +198,7 @@ def backtest(run: Run, panel: Panel) -> tuple[BacktestResult, RunInfo]:
     for name in names:
         model = _model(name, run.config.forecast, horizons)
         made = []
-        for piece in rolling(
+        for piece in roll(
             model, panel, origins, refit_every=settings.refit_every, seed=run.config.forecast.seed
         ):  # fmt: skip
             done += 1

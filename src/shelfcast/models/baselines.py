@@ -13,7 +13,7 @@ similar products (`launches`). Local models: `fit` learns the launch profile alo
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
 from statistics import NormalDist
@@ -49,7 +49,7 @@ class _Laws(Protocol):
     def __call__(self, horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]: ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Window(ABC):
     """What the four share: settings, fit, prediction in shards, save and load."""
 
@@ -57,7 +57,7 @@ class _Window(ABC):
     levels: tuple[float, ...] = DEFAULT_LEVELS
     launch_group: str | None = None
     min_history: int = 4
-    launches_: LaunchProfile | None = None
+    launches_: LaunchProfile | None = field(default=None, init=False, repr=False)
 
     name: ClassVar[str]
     abilities: ClassVar[frozenset[Ability]] = _ABILITIES
@@ -66,8 +66,7 @@ class _Window(ABC):
         """Learn the launch profile; the rest is estimated at each origin."""
         if self.launch_group is not None:
             panel.column(self.launch_group)
-        learned = LaunchProfile.learn(panel, self.horizons, self.levels, self.launch_group)
-        object.__setattr__(self, "launches_", learned)
+        self.launches_ = LaunchProfile.learn(panel, self.horizons, self.levels, self.launch_group)
         return self
 
     def predict(self, panel: Panel, origins: Sequence[int]) -> Forecast:
@@ -114,10 +113,9 @@ class _Window(ABC):
         """Write settings to `model.json` and the launch profile to `launches.npz`."""
         if self.launches_ is None:
             raise NotFittedError(f"'{self.name}' has not been fitted; there is nothing to save.")
-        settings = asdict(replace(self, launches_=None))
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         settings["horizons"] = [[h.lead, h.span] for h in self.horizons]
-        del settings["launches_"]
-        text = json.dumps({"name": self.name, "settings": settings}, default=lambda e: e.value, indent=1)
+        text = json.dumps({"name": self.name, "settings": settings}, indent=1)
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.launches_.save(Path(folder))
         (Path(folder) / "model.json").write_text(text)
@@ -129,12 +127,14 @@ class _Window(ABC):
         horizons = tuple(Horizon(*pair) for pair in settings.pop("horizons"))
         levels = tuple(settings.pop("levels"))
         try:
-            return cls(horizons=horizons, levels=levels, launches_=LaunchProfile.load(folder), **settings)
+            model = cls(horizons=horizons, levels=levels, **settings)
         except TypeError as error:
             raise StoreError(f"{folder} was saved by another version: {error}. Run `shelfcast fit` again.") from error
+        model.launches_ = LaunchProfile.load(folder)
+        return model
 
 
-@dataclass(frozen=True)
+@dataclass
 class RecentQuantiles(_Window):
     """Quantiles of the latest `window` sums, whatever the season.
 
@@ -152,7 +152,7 @@ class RecentQuantiles(_Window):
         return _cached(lambda h: self._quantiles(history.recent(h.span, n)), key=lambda h: h.span)
 
 
-@dataclass(frozen=True)
+@dataclass
 class SeasonQuantiles(_Window):
     """Quantiles of the sums that began at the same place of the season, in the last `seasons` seasons.
 
@@ -181,7 +181,7 @@ class SeasonQuantiles(_Window):
         return _cached(law, key=lambda h: (h.span, h.lead - -(-h.end // season) * season))
 
 
-@dataclass(frozen=True)
+@dataclass
 class SeasonProfile(_Window):
     """Divide by a season factor, take the quantiles of the latest `window` sums, multiply back.
 
@@ -240,7 +240,7 @@ class SeasonProfile(_Window):
         return np.where(mean > 0, 1.0 + shrink * (raw - 1.0), 1.0)
 
 
-@dataclass(frozen=True)
+@dataclass
 class SeasonalNaive(_Window):
     """Last season's value, with the law of past seasonal differences.
 

@@ -1,0 +1,97 @@
+// Every section but the products.
+function drawTiles() {
+  for (const tile of R.tiles) byId("tiles").append(el("div", { class: "card tile" }, el("span", { class: "label" }, tile.label), el("span", { class: "value" }, tile.value), el("span", { class: "hint" }, tile.note)));
+}
+function drawTotal() {
+  const total = R.total, name = "Total demand";
+  if (!total.history.some((v) => v !== null)) return empty("total", name, "No demand was observed in the periods shown.");
+  const past = R.past.map((p) => ({ origin: p.origin, fan: null, line: p.total }));
+  const series = { history: total.history, q: total.q, mean: total.mean, past, meanFirst: true };
+  heading("total", name, total.caption || "History only: no forecast was given.");
+  byId("total").append(el("div", { class: "card" }, fanLegend(series), fanChart(series, "Total demand by " + R.view.unit + (total.mean ? ", and its forecast of " + num(sumOf(total.mean)) : ""), 320)));
+}
+function modelTable() {
+  const { models, chosen, baseline } = R.accuracy, most = Math.max(1, ...models.map((m) => m.relative || 0)) * 1.02;
+  const some = (key) => models.some((m) => m[key] !== null), relative = some("relative");
+  const head = el("tr", {}, el("th", { scope: "col" }, "Model"), el("th", { scope: "col", class: "n" }, "WQL"), relative ? el("th", { scope: "col", class: "n" }, "against baseline") : null, relative ? el("th", { scope: "col", class: "opt2" }, el("span", { class: "sub" }, "dashed: baseline")) : null, some("wape") ? el("th", { scope: "col", class: "n opt2" }, "WAPE") : null, some("bias") ? el("th", { scope: "col", class: "n" }, "bias") : null);
+  const rows = models.map((m) => {
+    const bar = el("div", { class: "rel", "aria-hidden": "true" }, el("i", { class: m.name === chosen ? "own" : null, style: `width:${(100 * (m.relative || 0)) / most}%` }), el("b", { style: `left:${100 / most}%` }));
+    return el("tr", {}, el("th", { scope: "row", class: "item" }, m.name, el("span", { class: "sub" }, m.name === chosen ? "drawn on this page" : m.name === baseline ? "baseline" : "")),
+      el("td", { class: "n strong" }, num(m.wql, 3)), relative ? el("td", { class: "n " + (m.relative < 0.9995 ? "good" : m.relative > 1.0005 ? "bad" : "") }, m.name === baseline ? "–" : change(m.relative)) : null,
+      relative ? el("td", { class: "opt2", style: "width:30%" }, bar) : null, some("wape") ? el("td", { class: "n opt2" }, percent(m.wape, 1)) : null, some("bias") ? el("td", { class: "n" }, m.bias === null ? "–" : change(1 + m.bias)) : null);
+  });
+  return el("table", {}, el("caption", { hidden: true }, "Scores by model"), el("thead", {}, head), el("tbody", {}, rows));
+}
+function segmentTable(kind) {
+  const { chosen, baseline } = R.accuracy, cells = R.accuracy.segments[kind], total = sumOf(cells.map((c) => c.weight));
+  const based = cells.some((c) => c.wql[baseline]), scale = (cell, name) => (based ? cell.wql[name] / cell.wql[baseline] : cell.wql[name]);
+  const all = cells.flatMap((c) => Object.keys(c.wql).map((name) => scale(c, name))).filter(Number.isFinite);
+  let low = Math.min(...all, based ? 1 : Infinity), high = Math.max(...all, based ? 1 : 0);
+  const pad = 0.08 * (high - low || 1); low -= pad; high += pad;
+  const left = (v) => `left:${(100 * (v - low)) / (high - low)}%`;
+  const own = (c) => (c.wql[chosen] !== undefined ? chosen : Object.keys(c.wql).sort((a, b) => c.wql[a] - c.wql[b])[0]);
+  const rows = cells.map((c) => el("tr", {}, el("th", { scope: "row", class: "item" }, c.segment), total ? el("td", { class: "n opt2" }, percent(c.weight / total)) : null,
+    el("td", { style: "width:38%" }, el("div", { class: "dots", role: "img", "aria-label": Object.keys(c.wql).map((n) => n + " " + num(scale(c, n), 2)).join(", ") }, based ? el("b", { style: left(1) }) : null, Object.keys(c.wql).sort((a, b) => (a === own(c)) - (b === own(c))).map((n) => (Number.isFinite(scale(c, n)) && n !== baseline ? el("i", { class: n === own(c) ? "own" : null, style: left(scale(c, n)), title: n + ": " + num(c.wql[n], 3) }) : null)))),
+    el("td", { class: "n strong" }, num(c.wql[own(c)], 3)), el("td", { class: "n " + (scale(c, own(c)) < 1 ? "good" : "bad") }, based && own(c) !== baseline ? change(scale(c, own(c))) : "–")));
+  return el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, kind), total ? el("th", { scope: "col", class: "n opt2" }, "share") : null, el("th", { scope: "col" }, based ? "each model; dashed: baseline" : "each model"), el("th", { scope: "col", class: "n" }, "WQL"), el("th", { scope: "col", class: "n" }, based ? "change" : ""))), el("tbody", {}, rows));
+}
+function drawAccuracy() {
+  const { models, segments, lead, chosen, baseline } = R.accuracy, kinds = Object.keys(segments);
+  if (!models.length && !kinds.length && !lead.length) return empty("accuracy", "Accuracy", "No scores were given: run a backtest to see how far to trust the forecast.");
+  heading("accuracy", "Accuracy", `Weighted quantile loss (WQL) in the backtest, lower is better${models.some((m) => m.name === baseline) ? `, set against ${baseline}` : ""}.`);
+  const cards = [];
+  if (models.length) cards.push(el("div", { class: "card" }, el("h3", {}, "By model"), modelTable()));
+  if (lead.length) {
+    const line = (m) => svg("path", { d: "M0 6H20", stroke: `var(${m === chosen ? "--accent" : m === baseline ? "--ink" : "--other"})`, "stroke-width": m === chosen ? 2.4 : 1.5, "stroke-dasharray": m === baseline ? "5 4" : null });
+    const others = lead.filter((l) => l.name !== chosen && l.name !== baseline);
+    const names = [...lead.filter((l) => l.name === chosen), ...lead.filter((l) => l.name === baseline && l.name !== chosen)].map((l) => l.name);
+    cards.push(el("div", { class: "card" }, el("h3", {}, "By lead"), el("ul", { class: "legend" }, names.map((n) => swatch(n, line(n))), others.length ? swatch(others.length === 1 ? others[0].name : others.length + " other models", line(others[0].name)) : null), leadChart(lead, chosen, baseline)));
+  }
+  const host = el("div", { class: "two" }, cards);
+  byId("accuracy").append(host);
+  if (!kinds.length) return;
+  const place = el("div", {}, segmentTable(kinds[0]));
+  const select = el("select", { "aria-label": "Kind of segment", onchange: () => place.replaceChildren(segmentTable(select.value)) }, kinds.map((k) => el("option", { value: k }, k)));
+  byId("accuracy").append(el("div", { class: "card", style: "margin-top:18px" }, el("div", { class: "bar", style: "margin-top:0" }, el("h3", { style: "margin:0" }, "By segment"), el("span", { class: "grow" }), select), place));
+}
+function drawCalibration() {
+  const made = R.calibration;
+  if (!made) return empty("calibration", "Calibration", "No calibration was given: it needs a backtest.");
+  heading("calibration", "Calibration", "How often demand stayed under each quantile, against what was promised. On the diagonal is right; each mark spans the share strictly under the quantile to the share at most it.");
+  const chart = el("div", {}), words = el("div", {});
+  const show = (name) => {
+    const points = made.models[name];
+    chart.replaceChildren(calibrationChart(points));
+    const table = el("table", {}, el("thead", {}, el("tr", {}, ["level", "under", "at most"].map((t) => el("th", { scope: "col", class: "n" }, t)))), el("tbody", {}, points.map((p) => el("tr", {}, el("td", { class: "n" }, levelText(p[0])), el("td", { class: "n" }, percent(p[1], 1)), el("td", { class: "n" }, percent(p[2], 1))))));
+    words.replaceChildren(el("p", { class: "strong", style: "font-size:1.05rem" }, made.reading[name]), el("p", { class: "quiet" }, "Marks in the second colour are off by more than two points."), el("details", {}, el("summary", {}, "Numbers"), table));
+  };
+  const select = el("select", { "aria-label": "Model", onchange: () => show(select.value) }, Object.keys(made.models).map((m) => el("option", { value: m, selected: m === made.shown }, m)));
+  byId("calibration").append(el("div", { class: "card two" }, chart, el("div", {}, el("div", { class: "bar", style: "margin-top:0" }, select), words)));
+  show(made.shown);
+}
+const KIND_CLASS = { "stock-out risk": "risk", "biggest miss": "miss", new: "new", ended: "ended" };
+const KIND_TITLE = { "stock-out risk": "Stock-out risk", "biggest miss": "Biggest misses", new: "New", ended: "No longer selling" };
+function drawLook() {
+  const groups = R.attention.filter((g) => g.n);
+  if (!groups.length) return empty("look", "Worth a look", "Nothing stands out: no unusual misses, no stock at risk, nothing new or ended.");
+  heading("look", "Worth a look");
+  byId("look").append(el("div", { class: "looks" }, groups.map(lookCard)));
+}
+function lookCard(group) {
+  const FEW = 5, entry = (r) => el("li", {}, r.row >= 0 ? [el("button", { class: "link", type: "button", onclick: () => openProduct(r.row) }, productName(r.row)), el("span", { class: "quiet" }, " " + productCode(r.row))] : el("strong", {}, r.item), el("p", {}, r.text));
+  const list = el("ul", {}, group.rows.slice(0, FEW).map(entry));
+  const left = group.rows.length - FEW;
+  const more = left > 0 ? el("button", { class: "chip", type: "button", onclick: () => { list.append(...group.rows.slice(FEW).map(entry)); list.children[FEW].querySelector("button")?.focus(); more.remove(); } }, `Show ${left} more`) : null;
+  return el("div", { class: "card" }, el("h3", {}, el("span", { class: "flag " + KIND_CLASS[group.kind] }, KIND_TITLE[group.kind] || group.kind), el("span", { class: "quiet" }, group.n > group.rows.length ? ` ${group.rows.length} shown of ${group.n}` : " " + group.n)), list, more);
+}
+function drawNavigation() {
+  const names = { total: "Total", look: "Worth a look", orders: "Orders", products: "Products", accuracy: "Accuracy", calibration: "Calibration", glossary: "How to read" };
+  const links = Object.entries(names).map(([id, text]) => [byId(id), el("a", { href: "#" + id }, text)]);
+  byId("nav").append(...links.map(([, link]) => link));
+  for (const [name, value] of R.header.facts) byId("facts").append(el("dt", {}, name), el("dd", {}, value));
+  if (!window.IntersectionObserver) return;
+  const watcher = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) for (const [section, link] of links) if (section === entry.target) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
+  }, { rootMargin: "-15% 0px -75% 0px" });
+  for (const [section] of links) watcher.observe(section);
+}
