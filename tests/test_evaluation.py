@@ -268,6 +268,8 @@ def test_the_m5_guides_example() -> None:
     assert value(table, "wspl") == pytest.approx(golden["value"], abs=golden["tolerance"])
     exact = (0.8 * 10 / 22 + 0.7 * 12 / 22 + 0.77) / 2
     assert value(table, "wspl") == pytest.approx(exact, rel=1e-6)
+    uneven = evaluate(forecast, panel, metrics=["wspl"], weights=[1, 1, 10])
+    assert value(uneven, "wspl") == pytest.approx((0.75 + 0.77) / 2, rel=1e-6), "each aggregate counts once"
     by_aggregate = evaluate(forecast, panel, ["aggregate"], metrics=["wspl"])
     assert by_aggregate["value"].to_list() == pytest.approx([0.8 * 10 / 22 + 0.7 * 12 / 22, 0.77], rel=1e-6)
 

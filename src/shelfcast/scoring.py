@@ -106,7 +106,6 @@ def one_step_scale(
     on_sale = sold[:-1] > np.repeat(sold[first], last - first)
     pair = np.zeros(len(demand), dtype=bool)
     pair[1:] = observed[1:] & observed[:-1] & on_sale[1:]
-    pair[first[last > first]] = False
     np.cumsum(np.where(pair, _step(demand) ** power, 0.0), out=steps[1:])
     np.cumsum(pair, out=counted[1:])
     end = first[:, None] + np.clip(counts, 0, (last - first)[:, None])
