@@ -230,7 +230,7 @@ def _scores(
         for kind in kinds:
             on, whole = (forecasts[name], panel) if kind == AGGREGATE else (made, single)
             segments.append(_by_segment(on, whole, kind))
-        calibrated.append(calibration(made, single))
+        calibrated.append(calibration(made, single).select(pl.lit(name).alias("model"), pl.all()))
         baseline = own.get(run.config.backtest.baseline)
         if baseline is not None and name != baseline.model:
             compared.append(compare(made, baseline, single))
