@@ -87,6 +87,8 @@ def by_lead(inputs: ReportInputs) -> list[dict[str, Any]]:
         rows = metric(inputs.scores, "wql", filled=("lead",))
     elif (rows["span"] == 1).any():
         rows = rows.filter(pl.col("span") == 1)
+    if rows.is_empty():
+        return []
     rows = rows.select(pl.col("model").cast(pl.String), pl.col("lead").cast(pl.Int64), "value").unique(
         ["model", "lead"], keep="first", maintain_order=True
     )

@@ -13,6 +13,7 @@ from shelfcast.laws import Grid
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+_SPANS = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,13 @@ def align(panel: Panel, table: pl.DataFrame) -> Aligned:
     levels = np.array([float(name[1:]) for name in names])
     values = rows.select(pl.col(names).cast(pl.Float64)).to_numpy() if names else np.zeros((rows.height, 0))
     lead, span = (rows[name].cast(pl.Int64).to_numpy() for name in ("lead", "span"))
-    pairs, index = np.unique(np.stack((lead, span), axis=1), axis=0, return_inverse=True)
+    packed, index = np.unique(lead * _SPANS + span, return_inverse=True)
     mean = rows["mean"].cast(pl.Float64).to_numpy() if "mean" in rows.columns else _mean(levels, values)
     return Aligned(
         place=place[place >= 0],
         origin=panel.frequency.to_period(rows["origin"].to_numpy()),
-        horizon=index.ravel(),
-        horizons=tuple(Horizon(int(a), int(b)) for a, b in pairs),
+        horizon=index,
+        horizons=tuple(Horizon(*divmod(int(pair), _SPANS)) for pair in packed),
         levels=levels,
         values=values,
         mean=mean,

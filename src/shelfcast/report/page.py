@@ -7,6 +7,7 @@ a product can end the script element or start another. The page forbids itself e
 import html
 import json
 import os
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def write_report(inputs: ReportInputs, path: Path | str) -> Path:
         staging.write_text(text, encoding="utf-8", newline="\n")
         staging.replace(target)
     except OSError as error:
-        staging.unlink(missing_ok=True)
+        with suppress(OSError):
+            staging.unlink()
         raise StoreError(f"cannot write the report to {target}: {error}. Choose a writable folder.") from error
     return target
 

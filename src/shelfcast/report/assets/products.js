@@ -31,7 +31,7 @@ function browser(host, { rows, columns, words, label, sort, chips, open, stack, 
     if (!found.length) body.append(el("tr", {}, el("td", { colspan: columns.length, class: "quiet full" }, "Nothing matches.")));
     heads.forEach((h, i) => (order.by === i ? h.setAttribute("aria-sort", order.down ? "descending" : "ascending") : h.removeAttribute("aria-sort")));
     buttons.forEach((b, i) => b.setAttribute("aria-pressed", String(chips[i] === chip)));
-    count.textContent = found.length === rows.length ? num(rows.length) + " " + label : num(found.length) + " of " + num(rows.length) + " " + label;
+    count.textContent = found.length === rows.length ? num(rows.length) + " " + (rows.length === 1 ? label.slice(0, -1) : label) : num(found.length) + " of " + num(rows.length) + " " + label;
     pager.replaceChildren(...(pages > 1 ? [el("button", { type: "button", disabled: page === 0, onclick: turn(-1) }, "Previous"), el("span", {}, `page ${num(page + 1)} of ${num(pages)}`), el("button", { type: "button", disabled: page === pages - 1, onclick: turn(1) }, "Next")] : []));
   }
   host.append(el("div", { class: "bar" }, input, buttons, el("span", { class: "grow" }), count), el("div", { class: "card long" }, el("div", { class: "scroll" }, el("table", { class: stack ? "stack" : null }, el("thead", {}, el("tr", {}, heads)), body)), pager));

@@ -13,7 +13,7 @@ function drawTotal() {
 function modelTable() {
   const { models, chosen, baseline } = R.accuracy, most = Math.max(1, ...models.map((m) => m.relative || 0)) * 1.02;
   const some = (key) => models.some((m) => m[key] !== null), relative = some("relative");
-  const head = el("tr", {}, el("th", { scope: "col" }, "Model"), el("th", { scope: "col", class: "n" }, "WQL"), relative ? el("th", { scope: "col", class: "n" }, "against baseline") : null, relative ? el("th", { scope: "col", class: "opt2" }, el("span", { class: "sub" }, "dashed: baseline")) : null, some("wape") ? el("th", { scope: "col", class: "n opt2" }, "WAPE") : null, some("bias") ? el("th", { scope: "col", class: "n" }, "bias") : null);
+  const head = el("tr", {}, el("th", { scope: "col" }, "Model"), el("th", { scope: "col", class: "n" }, "WQL"), relative ? el("th", { scope: "col", class: "n" }, "to baseline") : null, relative ? el("th", { scope: "col", class: "opt2", "aria-label": "bar" }) : null, some("wape") ? el("th", { scope: "col", class: "n opt2" }, "WAPE") : null, some("bias") ? el("th", { scope: "col", class: "n" }, "bias") : null);
   const rows = models.map((m) => {
     const bar = el("div", { class: "rel", "aria-hidden": "true" }, el("i", { class: m.name === chosen ? "own" : null, style: `width:${(100 * (m.relative || 0)) / most}%` }), el("b", { style: `left:${100 / most}%` }));
     return el("tr", {}, el("th", { scope: "row", class: "item" }, m.name, el("span", { class: "sub" }, m.name === chosen ? "drawn on this page" : m.name === baseline ? "baseline" : "")),
@@ -40,7 +40,7 @@ function drawAccuracy() {
   if (!models.length && !kinds.length && !lead.length) return empty("accuracy", "Accuracy", "No scores were given: run a backtest to see how far to trust the forecast.");
   heading("accuracy", "Accuracy", `Weighted quantile loss (WQL) in the backtest, lower is better${models.some((m) => m.name === baseline) ? `, set against ${baseline}` : ""}.`);
   const cards = [];
-  if (models.length) cards.push(el("div", { class: "card" }, el("h3", {}, "By model"), modelTable()));
+  if (models.length) cards.push(el("div", { class: "card" }, el("h3", {}, "By model"), el("div", { class: "scroll" }, modelTable())));
   if (lead.length) {
     const line = (m) => svg("path", { d: "M0 6H20", stroke: `var(${m === chosen ? "--accent" : m === baseline ? "--ink" : "--other"})`, "stroke-width": m === chosen ? 2.4 : 1.5, "stroke-dasharray": m === baseline ? "5 4" : null });
     const others = lead.filter((l) => l.name !== chosen && l.name !== baseline);
@@ -63,7 +63,7 @@ function drawCalibration() {
     const points = made.models[name];
     chart.replaceChildren(calibrationChart(points));
     const table = el("table", {}, el("thead", {}, el("tr", {}, ["level", "under", "at most"].map((t) => el("th", { scope: "col", class: "n" }, t)))), el("tbody", {}, points.map((p) => el("tr", {}, el("td", { class: "n" }, levelText(p[0])), el("td", { class: "n" }, percent(p[1], 1)), el("td", { class: "n" }, percent(p[2], 1))))));
-    words.replaceChildren(el("p", { class: "strong", style: "font-size:1.05rem" }, made.reading[name]), el("p", { class: "quiet" }, "Marks in the second colour are off by more than two points."), el("details", {}, el("summary", {}, "Numbers"), table));
+    words.replaceChildren(el("p", { class: "strong", style: "font-size:1.05rem" }, made.reading[name]), el("p", { class: "quiet" }, "Marks in the second colour are off by more than two points."), el("details", { open: window.innerWidth > 860 }, el("summary", {}, "Numbers"), table));
   };
   const select = el("select", { "aria-label": "Model", onchange: () => show(select.value) }, Object.keys(made.models).map((m) => el("option", { value: m, selected: m === made.shown }, m)));
   byId("calibration").append(el("div", { class: "card two" }, chart, el("div", {}, el("div", { class: "bar", style: "margin-top:0" }, select), words)));
