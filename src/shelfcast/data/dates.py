@@ -25,7 +25,7 @@ _FORMATS = (
     "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M",
 )  # fmt: skip
 _AMBIGUOUS = (("%d/%m/%Y", "%m/%d/%Y"), ("%d-%m-%Y", "%m-%d-%Y"))
-_SAMPLED = 2_000_000  # rows in which the steps within series are looked at
+_SAMPLED = 200_000  # rows in which the steps within series are looked at
 _DAY = 86_400  # seconds
 
 
@@ -216,12 +216,13 @@ def _steps(table: Table, date: str, keys: Sequence[str], dates: Dates) -> NDArra
     """Days between neighbouring dates of one series, in a sample of whole series."""
     stride, kept = 1, pl.DataFrame(schema={"code": pl.UInt32, "other": pl.UInt32, "period": pl.Int32})
     for batch in table.batches([*keys, date]):
-        rows = batch.drop_nulls()
+        first = as_codes(batch[keys[0]])
+        chosen = (first % stride == 0).fill_null(False)
+        rows = batch.filter(chosen)
         period, _ = dates.periods(rows[date])
-        codes = [as_codes(rows[key]).rename(name) for key, name in zip(keys, ("code", "other"), strict=False)]
-        if len(codes) == 1:
-            codes.append(pl.zeros(rows.height, dtype=pl.UInt32, eager=True).rename("other"))
-        kept = pl.concat([kept, pl.DataFrame([*codes, period]).filter(pl.col("code") % stride == 0)])
+        other = as_codes(rows[keys[1]]) if len(keys) > 1 else pl.zeros(rows.height, dtype=pl.UInt32, eager=True)
+        sample = [first.filter(chosen).rename("code"), other.rename("other"), period.rename("period")]
+        kept = pl.concat([kept, pl.DataFrame(sample).drop_nulls()])
         while kept.height > _SAMPLED and stride < 1 << 20:
             stride *= 2
             kept = kept.filter(pl.col("code") % stride == 0)
