@@ -41,7 +41,7 @@ def draw(n_series=6, n_periods=140, *, seed=0, first=19_723, n_launches=2, stock
     """A table of daily sales, as a shop would export it, and the truth behind it.
 
     `first` is the period of the first day (19,723 is Monday 2024-01-01); the last `n_launches` series begin half-way.
-    Demand is Poisson, censored at 0 on days without stock; promoted days sell `lift` times as much at 80 % of the price.
+    Demand is Poisson, 0 on days without stock; promoted days sell `lift` times as much at 0.8 of the price.
     """
     rng = np.random.default_rng(seed)
     when = first + np.arange(n_periods)

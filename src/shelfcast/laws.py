@@ -235,7 +235,7 @@ class Counts:
         wanted = np.atleast_1d(np.asarray(levels, dtype=np.float64))
         cumulative = np.cumsum(self.table, axis=-1)
         found = [(cumulative < a - 1e-12).sum(axis=-1) for a in wanted]
-        return np.minimum(np.stack(found, axis=-1), self.table.shape[-1] - 1).astype(np.float64)
+        return np.asarray(np.minimum(np.stack(found, axis=-1), self.table.shape[-1] - 1), dtype=np.float64)
 
     def cdf(self, value: ArrayLike) -> Array:
         x = np.broadcast_to(np.floor(np.asarray(value, dtype=np.float64)), self.shape)

@@ -213,19 +213,18 @@ class Panel:
         return replace(self, demand=demand, observed=observed, past=past, last=origin)
 
     def take(self, series: ArrayLike | slice) -> "Panel":
-        """The series at the given places, in that order; a slice shares the arrays."""
-        if isinstance(series, slice):
-            begin, end, _ = series.indices(self.n_series)
-            rows: Any = slice(int(self.indptr[begin]), int(self.indptr[max(end, begin)]))
-            chosen = np.arange(begin, max(end, begin))
+        """The series at the given places, in that order, or where a mask (N,) is true; a slice shares the arrays."""
+        chosen = np.arange(self.n_series)[series if isinstance(series, slice) else _as_index(series)]
+        lengths = self.lengths[chosen]
+        rows: Any
+        if isinstance(series, slice) and series.step in (None, 1):
+            begin = int(self.indptr[chosen[0]]) if len(chosen) else 0
+            rows = slice(begin, begin + int(lengths.sum()))
         else:
-            chosen = np.asarray(series)
-            chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
-            lengths = self.lengths[chosen]
             ends = np.cumsum(lengths)
             rows = np.arange(int(ends[-1]) if len(ends) else 0)
             rows += np.repeat(self.indptr[chosen] - (ends - lengths), lengths)
-        indptr = np.concatenate(([0], np.cumsum(self.lengths[chosen])))
+        indptr = np.concatenate(([0], np.cumsum(lengths)))
         return replace(
             self,
             series=self.series[chosen],
@@ -314,26 +313,26 @@ class Panel:
         }
 
     def save(self, folder: Path | str) -> None:
-        """Write to a folder, whole or not at all: into a temporary one beside it, then one rename."""
+        """Write to a folder, whole or not at all: into a temporary one beside it, then one rename.
+
+        Raises StoreError where that cannot be written, or is there and is not a panel.
+        """
         target = Path(folder)
         staging = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
+            if _is_foreign(target):
+                raise StoreError(f"{target} is there and is not a saved panel. Choose another folder, or remove it.")
             staging.mkdir(parents=True)
             for name in _ARRAYS:
                 np.save(staging / f"{name}.npy", getattr(self, name), allow_pickle=False)
             np.save(staging / "calendar.npy", self.calendar.values, allow_pickle=False)
             self.series.write_parquet(staging / "series.parquet")
             (staging / "panel.json").write_text(json.dumps(self._meta(), indent=1))
-            if target.exists():
-                old = target.with_name(f".{target.name}.{os.getpid()}.old")
-                target.rename(old)
-                staging.rename(target)
-                shutil.rmtree(old)
-            else:
-                staging.rename(target)
-        except OSError as error:
-            shutil.rmtree(staging, ignore_errors=True)
+            _publish(staging, target)
+        except (OSError, pl.exceptions.PolarsError) as error:
             raise StoreError(f"cannot write the panel to {target}: {error}. Choose a writable folder.") from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
     @classmethod
     def open(cls, folder: Path | str) -> "Panel":
@@ -341,14 +340,18 @@ class Panel:
         source = Path(folder)
         try:
             meta = json.loads((source / "panel.json").read_text())
-            arrays = {name: _open_array(source / f"{name}.npy") for name in _ARRAYS}
-            values = _open_array(source / "calendar.npy")
-            series = pl.read_parquet(source / "series.parquet")
-        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+            if meta["format"] != _FORMAT:
+                raise StoreError(
+                    f"expected a panel of format {_FORMAT} in {source}; got {meta['format']}. Pack it again."
+                )
+            return cls._read(source, meta)
+        except (OSError, EOFError, ValueError, KeyError, TypeError, DataError, pl.exceptions.PolarsError) as error:
             raise StoreError(f"expected a saved panel in {source}; got: {error}. Pack it again.") from error
-        if meta["format"] != _FORMAT:
-            raise StoreError(f"expected a panel of format {_FORMAT} in {source}; got {meta['format']}. Pack it again.")
-        stored = meta["names"]
+
+    @classmethod
+    def _read(cls, source: Path, meta: dict[str, Any]) -> "Panel":
+        arrays = {name: _open_array(source / f"{name}.npy") for name in _ARRAYS}
+        stored, dates = meta["names"], meta["calendar"]
         names = FeatureNames(
             past=tuple(stored["past"]),
             known=tuple(stored["known"]),
@@ -356,9 +359,9 @@ class Panel:
             promotions=tuple(stored["promotions"]),
             categories={key: tuple(value) for key, value in stored["categories"].items()},
         )
-        frequency = Frequency.parse(meta["frequency"])
-        calendar = Calendar(frequency, meta["calendar"]["start"], values, tuple(meta["calendar"]["names"]))
-        return cls(calendar, series, names=names, last=meta["last"], **arrays)
+        frequency, values = Frequency.parse(meta["frequency"]), _open_array(source / "calendar.npy")
+        calendar = Calendar(frequency, dates["start"], values, tuple(dates["names"]))
+        return cls(calendar, pl.read_parquet(source / "series.parquet"), names=names, last=meta["last"], **arrays)
 
 
 def ragged_tails(indptr: NDArray[np.int64], n_kept: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -377,3 +380,31 @@ def _open_array(path: Path) -> NDArray[Any]:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except ValueError:
         return np.asarray(np.load(path, allow_pickle=False))
+
+
+def _as_index(places: ArrayLike) -> NDArray[Any]:
+    """Places or a mask as numpy indexes by; an empty list is no places."""
+    index = np.asarray(places)
+    return index if index.size else index.astype(np.int64)
+
+
+def _is_foreign(target: Path) -> bool:
+    """Whether there is something at `target` that saving must not replace."""
+    if not target.exists() or (target / "panel.json").exists():
+        return False
+    return not target.is_dir() or any(target.iterdir())
+
+
+def _publish(staging: Path, target: Path) -> None:
+    """Rename a finished folder into place; what was there before returns if that fails."""
+    if not target.exists():
+        staging.rename(target)
+        return
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    target.rename(old)
+    try:
+        staging.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old)
