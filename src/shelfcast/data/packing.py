@@ -53,6 +53,7 @@ def pack(
     _refuse_duplicates(rows, layout, index, sales)
     observed = _observed(rows, layout, schema)
     rows.demand[~observed] = 0
+    rows.past[ragged_tails(layout.indptr, layout.last + 1 - layout.start)] = np.nan  # no origin can know them
     if schema.negatives is not Negatives.REFUSE:
         np.maximum(rows.demand, 0, out=rows.demand)
     if known is not None:
@@ -292,11 +293,14 @@ def _refuse_duplicates(rows: _Rows, layout: _Layout, index: _SeriesIndex, table:
 def _observed(rows: _Rows, layout: _Layout, schema: Schema) -> NDArray[np.bool_]:
     """(R,) which cells count as demand: by the declared meaning of absent rows, and none after the last period."""
     observed = ~rows.hidden
+    later = ragged_tails(layout.indptr, layout.last + 1 - layout.start)
     if schema.absent is Absent.UNOBSERVED:
         observed &= rows.present
     elif schema.longest_gap is not None:
-        _hide_long_gaps(observed, rows.present, layout.indptr, schema.longest_gap)
-    observed[ragged_tails(layout.indptr, layout.last + 1 - layout.start)] = False
+        ends_gap = rows.present.copy()
+        ends_gap[later] = True
+        _hide_long_gaps(observed, ends_gap, layout.indptr, schema.longest_gap)
+    observed[later] = False
     return observed
 
 
