@@ -14,8 +14,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from shelfcast.data.aggregates import with_aggregates
 from shelfcast.data.panel import Calendar, FeatureNames, Panel
 from shelfcast.errors import StoreError
+from shelfcast.evaluation import calibration, evaluate
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 from shelfcast.periods import Frequency
@@ -35,7 +37,7 @@ NASTY = "</script><script>window.hacked=1</script><img src=x onerror=alert(1)>&\
 def panel_of(rows: list[list[float]], last: int = 20_000, frequency: Frequency = DAY, **columns: list[Any]) -> Panel:
     """Series that all end at `last`; NaN is unobserved."""
     flat = np.array([v for row in rows for v in row], dtype=np.float32)
-    lengths = np.array([len(row) for row in rows])
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
     series = pl.DataFrame({"item": [f"p{i}" for i in range(len(rows))]} | columns)
     return Panel(
         calendar=Calendar(frequency),
@@ -147,7 +149,8 @@ def test_tiles_say_what_the_tables_hold(inputs: ReportInputs) -> None:
 
 
 def test_scores_are_picked_over_all_and_by_lead(inputs: ReportInputs) -> None:
-    accuracy = payload(inputs)["accuracy"]
+    (accuracy,) = payload(inputs)["accuracy"]["by_span"]
+    assert accuracy["label"] == "each day"
     best = {"name": "m", "wql": 0.3, "relative": 0.75, "wape": None, "bias": -0.05}
     assert accuracy["models"][0] == best  # the row of one level is not taken for the whole
     assert [m["name"] for m in accuracy["models"]] == ["m", "seasonal-naive"]
@@ -160,8 +163,44 @@ def test_scores_are_picked_over_all_and_by_lead(inputs: ReportInputs) -> None:
 def test_calibration_comes_from_scores_too(inputs: ReportInputs) -> None:
     table = [("m", None, None, 0.9, metric, v) for metric, v in (("coverage_below", 0.7), ("coverage_at_most", 0.8))]
     scores = pl.DataFrame(table, schema=["model", "lead", "span", "level", "metric", "value"], orient="row")
-    made = payload(replace(inputs, calibration=None, scores=scores))["calibration"]
+    (made,) = payload(replace(inputs, calibration=None, scores=scores))["calibration"]["by_span"]
     assert made["models"] == {"m": [[0.9, 0.7, 0.8]]}
+
+
+def test_spans_are_told_apart(inputs: ReportInputs) -> None:
+    rows = [
+        ("m", lead, span, None, "wql", v)
+        for lead, span, v in ((None, 1, 0.5), (0, 1, 0.4), (1, 1, 0.6), (None, 7, 0.2))
+    ]
+    scores = pl.DataFrame(rows, schema=["model", "lead", "span", "level", "metric", "value"], orient="row")
+    segments = pl.DataFrame(
+        {"segment_kind": "age", "segment": "new", "model": "m", "span": [1, 7], "metric": "wql", "value": [0.9, 0.8]}
+    )
+    table = pl.DataFrame({"model": "m", "span": [1, 7], "level": 0.9, "below": [0.9, 0.5], "at_most": [0.9, 0.5]})
+    made = payload(replace(inputs, scores=scores, segments=segments, calibration=table))
+    day, week = made["accuracy"]["by_span"]
+    assert (day["label"], week["label"]) == ("each day", "sums of 7 days")
+    assert (day["models"][0]["wql"], week["models"][0]["wql"]) == (0.5, 0.2)
+    assert day["lead"][0]["wql"] == [0.4, 0.6]
+    assert (day["segments"]["age"][0]["wql"], week["segments"]["age"][0]["wql"]) == ({"m": 0.9}, {"m": 0.8})
+    assert [part["models"]["m"] for part in made["calibration"]["by_span"]] == [[[0.9, 0.9, 0.9]], [[0.9, 0.5, 0.5]]]
+
+
+def test_evaluation_and_aggregates_feed_the_page(inputs: ReportInputs) -> None:
+    panel = with_aggregates(inputs.panel, [()])
+    table = forecast_of(panel, [panel.last - 4, panel.last - 2], HORIZONS, [10, 4, 14])
+    made = Forecast.from_table(table, panel.frequency, "m")
+    scores = pl.concat([evaluate(made, panel), evaluate(made, panel, by=("lead",))])
+    calibrated = calibration(made, panel).select(pl.lit("m").alias("model"), pl.all())
+    full = ReportInputs(
+        "t", panel, model="m", forecast=table, backtest={"m": table}, scores=scores, calibration=calibrated
+    )
+    record = payload(full)
+    assert [part["label"] for part in record["accuracy"]["by_span"]] == ["each day", "sums of 2 days"]
+    assert record["calibration"]["shown"] == "m"
+    assert record["products"]["item"] == ["p0", "p1"]
+    assert {row["item"] for group in record["attention"] for row in group["rows"]} <= {"p0", "p1"}
+    assert "series of its own" in record["total"]["caption"]
 
 
 @pytest.mark.parametrize(
@@ -361,7 +400,7 @@ def test_one_part_at_a_time_can_be_missing(inputs: ReportInputs) -> None:
     assert made["calibration"] is None
     assert "No forecast was given" in made["header"]["summary"]
     empty = {name: inputs_table.clear() for name, inputs_table in tables(inputs).items()}
-    assert payload(replace(inputs, **empty, backtest={"m": []}))["accuracy"]["models"] == []
+    assert payload(replace(inputs, **empty, backtest={"m": []}))["accuracy"]["by_span"] == []
 
 
 def tables(inputs: ReportInputs) -> dict[str, pl.DataFrame]:
@@ -392,7 +431,7 @@ def test_other_frequencies_and_locations(unit: str) -> None:
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PROBE = """<script>addEventListener("load", () => setTimeout(() => {
+PROBE = """<script>{
   const out = {}, rows = (id) => [...document.querySelectorAll("#" + id + " tbody tr")].map((r) => r.innerText);
   out.rows = rows("products").length; out.orders = rows("orders");
   const svg = document.querySelector("#total .chart svg");
@@ -411,7 +450,7 @@ PROBE = """<script>addEventListener("load", () => setTimeout(() => {
   out.width = innerWidth; out.hacked = window.hacked || 0; out.errors = document.documentElement.dataset.errors || "";
   const pre = document.createElement("pre"); pre.id = "probe"; pre.textContent = JSON.stringify(out);
   document.body.append(pre);
-}, 300))</script></body>"""
+}</script></body>"""
 
 
 def in_browser(page: str, folder: Path, fragment: str = "", width: int = 1200) -> dict[str, Any]:
@@ -420,7 +459,7 @@ def in_browser(page: str, folder: Path, fragment: str = "", width: int = 1200) -
     file.write_text(page.replace("</body>", PROBE), encoding="utf-8")
     command = [
         str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--virtual-time-budget=4000",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
         f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900", "--dump-dom", file.as_uri() + fragment,
     ]  # fmt: skip
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout

@@ -1,5 +1,6 @@
 """Tables of scores as the page shows them: by model, by segment, by lead, and calibration with a sentence on it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,25 +16,60 @@ _ALIASES = {
     "below": ("coverage_below", "below"),
     "at_most": ("coverage_at_most", "at_most", "coverage"),
 }
-_AXES = ("lead", "span", "level")
+_AXES = ("lead", "level")
 _TOLERANCE = 0.02
 
 
 def metric(scores: pl.DataFrame | None, name: str, *, filled: tuple[str, ...] = ()) -> pl.DataFrame:
-    """Rows of one metric; the axes in `filled` must have a value, the others must be null (over all).
+    """Rows of one metric; lead and level must have a value where `filled` names them, and be null (over all) elsewhere.
 
-    Where no such row was kept but finer ones were not asked for, the result is empty: averages are not made here.
+    Averages are not made here: where only finer rows were kept, the result is empty.
     """
     empty = pl.DataFrame(schema={"model": pl.String, "metric": pl.String, "value": pl.Float64})
     if scores is None or not {"model", "metric", "value"} <= set(scores.columns):
         return empty
-    rows = scores.filter(pl.col("metric").is_in(_ALIASES[name]))
+    rows = scores.filter(pl.col("metric").cast(pl.String).is_in(_ALIASES[name]))
     for axis in _AXES:
         if axis in rows.columns:
             rows = rows.filter(pl.col(axis).is_not_null() if axis in filled else pl.col(axis).is_null())
         elif axis in filled:
             return empty
     return rows.filter(pl.col("value").is_finite())
+
+
+def spans_of(table: pl.DataFrame | None) -> list[int]:
+    """Spans that a table tells apart, smallest first; [0] where it does not."""
+    if table is None or "span" not in table.columns:
+        return [0]
+    return sorted(int(span) for span in table["span"].drop_nulls().unique()) or [0]
+
+
+def of_span(table: pl.DataFrame | None, span: int) -> pl.DataFrame | None:
+    """Rows of one span, and after them those over all spans (null); every row where spans are not told apart."""
+    if table is None or "span" not in table.columns or span == 0:
+        return table
+    rows = table.filter(pl.col("span").is_null() | (pl.col("span") == span))
+    return rows.sort("span", nulls_last=True, maintain_order=True)
+
+
+def span_label(span: int, unit: str) -> str:
+    """What is scored, in words."""
+    if span == 0:
+        return "all horizons"
+    return f"each {unit}" if span == 1 else f"sums of {span} {unit}s"
+
+
+def accuracy(inputs: ReportInputs) -> dict[str, Any]:
+    """Scores by model, by segment and by lead, for each span: spans are never averaged together."""
+    unit = inputs.panel.frequency.unit.value
+    spans = spans_of(inputs.scores)
+    spans = spans if spans != [0] else spans_of(inputs.segments)
+    by_span = []
+    for span in spans:
+        part = replace(inputs, scores=of_span(inputs.scores, span), segments=of_span(inputs.segments, span))
+        found = {"models": models(part), "segments": segments(part), "lead": by_lead(part)}
+        by_span += [{"label": span_label(span, unit), **found}] if any(found.values()) else []
+    return {"by_span": by_span, "chosen": inputs.chosen, "baseline": inputs.baseline}
 
 
 def _by_model(rows: pl.DataFrame) -> dict[str, float]:
@@ -81,12 +117,8 @@ def segments(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def by_lead(inputs: ReportInputs) -> list[dict[str, Any]]:
-    """WQL of each model by lead, over horizons of one period."""
-    rows = metric(inputs.scores, "wql", filled=("lead", "span"))
-    if rows.is_empty():
-        rows = metric(inputs.scores, "wql", filled=("lead",))
-    elif (rows["span"] == 1).any():
-        rows = rows.filter(pl.col("span") == 1)
+    """WQL of each model by lead."""
+    rows = metric(inputs.scores, "wql", filled=("lead",))
     if rows.is_empty():
         return []
     rows = rows.select(pl.col("model").cast(pl.String), pl.col("lead").cast(pl.Int64), "value").unique(
@@ -100,20 +132,24 @@ def by_lead(inputs: ReportInputs) -> list[dict[str, Any]]:
 
 
 def calibration(inputs: ReportInputs) -> dict[str, Any] | None:
-    """Observed shares below and at most each quantile, by model, with one sentence on the chosen one."""
+    """Observed shares below and at most each quantile, by span and model, with one sentence on each."""
     table = inputs.calibration if inputs.calibration is not None else _from_scores(inputs.scores)
     if table is None or table.is_empty():
         return None
     table = table.with_columns(pl.col("model").cast(pl.String)).drop_nulls("level").sort("model", "level")
-    found = {
-        str(name): [
-            [clean(level, 4), clean(below, 4), clean(most, 4)]
-            for level, below, most in part.select("level", "below", "at_most").iter_rows()
-        ]
-        for (name,), part in table.group_by("model", maintain_order=True)
-    }
-    shown = inputs.chosen if inputs.chosen in found else next(iter(found))
-    return {"models": found, "shown": shown, "reading": {name: reading(points) for name, points in found.items()}}
+    unit = inputs.panel.frequency.unit.value
+    by_span = [{"label": span_label(s, unit), **_calibrated(of_span(table, s))} for s in spans_of(table)]
+    names = list(by_span[0]["models"])
+    return {"by_span": by_span, "shown": inputs.chosen if inputs.chosen in names else names[0]}
+
+
+def _calibrated(table: pl.DataFrame | None) -> dict[str, Any]:
+    """Points (level, below, at most) and their reading, by model."""
+    assert table is not None
+    found: dict[str, list[list[float | None]]] = {}
+    for name, *point in table.select("model", "level", "below", "at_most").iter_rows():
+        found.setdefault(name, []).append([clean(value, 4) for value in point])
+    return {"models": found, "reading": {name: reading(points) for name, points in found.items()}}
 
 
 def _from_scores(scores: pl.DataFrame | None) -> pl.DataFrame | None:
@@ -121,9 +157,9 @@ def _from_scores(scores: pl.DataFrame | None) -> pl.DataFrame | None:
     below, most = (metric(scores, name, filled=("level",)) for name in ("below", "at_most"))
     if most.is_empty():
         return None
-    columns = ["model", "level", "value"]
-    merged = most.select(columns).join(
-        below.select(columns) if below.height else most.select(columns), on=["model", "level"], suffix="_below"
+    keys = [name for name in ("model", "span", "level") if name in most.columns]
+    merged = most.select(*keys, "value").join(
+        (below if below.height else most).select(*keys, "value"), on=keys, suffix="_below", nulls_equal=True
     )
     return merged.rename({"value": "at_most", "value_below": "below"})
 

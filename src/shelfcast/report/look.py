@@ -1,6 +1,6 @@
 """Products that deserve a look: biggest misses, stock-out risk, new and ended ones; each with a plain sentence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from shelfcast.report.aligned import Aligned, align, tiling, truth
 from shelfcast.report.inputs import Attention, Kind, ReportInputs
 from shelfcast.report.numbers import plural, spoken
 from shelfcast.report.risks import risks
+from shelfcast.report.total import series_levels
 from shelfcast.scoring import pinball
 
 Array = NDArray[np.float64]
@@ -107,7 +108,8 @@ def worth_a_look(inputs: ReportInputs) -> list[Attention]:
     Misses need a backtest, risks need orders with a position and a forecast of the horizon they protect; new and ended
     products come from history alone.
     """
-    panel = inputs.panel
+    panel = inputs.panel.take(series_levels(inputs.panel)[0])
+    inputs = replace(inputs, panel=panel)
     seen = sales(panel)
     found = [*_misses(inputs), *_risks(inputs), *_new(panel, seen), *_ended(panel, seen)]
     order = list(Kind)

@@ -33,13 +33,7 @@ def payload(inputs: ReportInputs) -> dict[str, Any]:
         "header": _header(inputs, seen, listed),
         "dates": _dates(panel, seen),
         "view": _view(panel, seen),
-        "accuracy": {
-            "models": accuracy.models(inputs),
-            "segments": accuracy.segments(inputs),
-            "lead": accuracy.by_lead(inputs),
-            "chosen": inputs.chosen,
-            "baseline": inputs.baseline,
-        },
+        "accuracy": accuracy.accuracy(inputs),
         "calibration": accuracy.calibration(inputs),
         "products": products.columns(inputs, seen, listed, now, attention),
         "past": [] if past is None else products.past_fans(panel, seen, listed, past),
@@ -124,15 +118,15 @@ def _listed(names: list[str], most: int = 12) -> str:
 def _summary(inputs: ReportInputs, seen: products.View, listed: products.Listing) -> str:
     """One sentence on what the page is about."""
     panel, unit = inputs.panel, inputs.panel.frequency.unit.value
-    what = "product" if len(panel.keys) == 1 else "product and place"
     n = len(listed.places)
+    what = plural(n, "product") if len(panel.keys) == 1 else f"{plural(n, 'pair')} of product and place"
     if inputs.forecast is None or not seen.tiles:
-        return f"{n:,} {what}{'s' if n != 1 else ''}, history to {day(panel, panel.last)}. No forecast was given."
+        return f"{what}, history to {day(panel, panel.last)}. No forecast was given."
     reach = max(h.end for h in seen.tiles)
     begin, end = day(panel, seen.origin + 1), day(panel, seen.origin + reach)
     when = f"{begin} to {end}" if begin != end else begin
     by = f", by {inputs.chosen}" if inputs.chosen else ""
-    return f"Demand of {n:,} {what}{'s' if n != 1 else ''} over {plural(reach, unit)}, {when}{by}."
+    return f"Demand of {what} over {plural(reach, unit)}, {when}{by}."
 
 
 def _total(
@@ -203,10 +197,17 @@ def _tiles(
         if listed.charts < n
         else f"history to {day(inputs.panel, inputs.panel.last)}"
     )
-    tiles = [{"label": "Products", "value": f"{n:,}", "note": notes}]
+    tiles = [
+        {
+            "label": "Products" if len(inputs.panel.keys) == 1 else "Products and places",
+            "value": f"{n:,}",
+            "note": notes,
+        }
+    ]
     if now is not None and seen.tiles:
         tiles.append(_expected(inputs.panel, made["total"], seen))
-    ours = next((m for m in made["accuracy"]["models"] if m["name"] == inputs.chosen), None)
+    scored = [m for part in made["accuracy"]["by_span"][:1] for m in part["models"]]
+    ours = next((m for m in scored if m["name"] == inputs.chosen), None)
     if ours and ours["relative"] and inputs.chosen != inputs.baseline:
         change = ours["relative"] - 1
         tiles.append(

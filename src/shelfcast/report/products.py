@@ -152,7 +152,7 @@ def _names(panel: Panel, places: Ints) -> dict[str, Any]:
     """Item, location, a readable name, and up to three further static columns."""
     text = panel.series.select(pl.all().cast(pl.String).str.slice(0, _LONGEST_NAME))[places]
     name = next((c for c in text.columns if c.lower() in _NAMES and c not in panel.keys), None)
-    rest = [c for c in text.columns if c not in (*panel.keys, name, "level")]
+    rest = [c for c in text.columns if c not in (*panel.keys, name, "level", "aggregate")]
     short_enough = [c for c in rest if (text[c].str.len_chars() <= 40).all()][:_MOST_STATIC]
     return {
         "item": text["item"].to_list(),

@@ -1,9 +1,9 @@
 """The total over all products, with a fan that never adds quantiles.
 
 Means may be added over products, quantiles may not. Where the panel has a series of the total (a static column
-`level` that says so), its own forecast is drawn. Otherwise the line is the sum of the products' means, and its fan
-comes from how far such sums were from the truth at the backtest's origins: quantiles of the ratio truth / sum of means
-over origins and neighbouring leads.
+`aggregate` or `level` says so), its own forecast is drawn. Otherwise the line is the sum of the products' means, and
+its fan comes from how far such sums were from the truth at the backtest's origins: quantiles of the ratio truth / sum
+of means over origins and neighbouring leads.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from shelfcast.data.aggregates import SINGLE
 from shelfcast.data.panel import Panel
 from shelfcast.horizons import Horizon
 from shelfcast.report.aligned import Aligned, truth
@@ -23,20 +24,24 @@ _NEIGHBOURS = 3
 _FEWEST = 10
 _CLOSED = 0.05
 _TOTALS = ("total", "all")
+_COLUMNS = ("aggregate", "level")
 
 
 def series_levels(panel: Panel) -> tuple[NDArray[np.bool_], int | None]:
     """Which series are products, and the place of the total series (None without one).
 
-    A static column `level` sets totals apart: products are its most frequent value.
+    A static column `aggregate` (or `level`) sets totals apart: products are those that say 'item', or without such a
+    word those of its most frequent value.
     """
     products = np.ones(panel.n_series, dtype=bool)
-    if "level" not in panel.series.columns or panel.n_series < 2:
+    column = next((name for name in _COLUMNS if name in panel.series.columns), None)
+    if column is None or panel.n_series < 2:
         return products, None
-    level = panel.series["level"].cast(pl.String).fill_null("").str.to_lowercase()
-    counts = level.value_counts(sort=True, name="n").sort(["n", "level"], descending=[True, False])
+    level = panel.series[column].cast(pl.String).fill_null("").str.to_lowercase()
+    counts = level.value_counts(sort=True, name="n").sort(["n", column], descending=[True, False])
     total = level.is_in(_TOTALS).arg_true()
-    return (level == counts["level"][0]).to_numpy(), int(total[0]) if len(total) == 1 else None
+    single = SINGLE if (level == SINGLE).any() else counts[column][0]
+    return (level == single).to_numpy(), int(total[0]) if len(total) == 1 else None
 
 
 @dataclass(frozen=True)

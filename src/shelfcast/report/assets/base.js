@@ -67,6 +67,9 @@ function drawn(host, draw) {
     if (now > 0 && now !== width) { width = now; draw(width); }
   };
   if (window.ResizeObserver) new ResizeObserver(again).observe(host);
-  requestAnimationFrame(again);
+  waiting.push(again);
   return host;
 }
+// Draws what was made since the last call, once it stands on the page and has a width.
+const waiting = [];
+function drawWaiting() { for (const draw of waiting.splice(0)) draw(); }

@@ -84,6 +84,7 @@ function followHash() {
   if (row < 0) { if (dialog.open) dialog.close(); return; }
   dialog.replaceChildren(productPanel(row));
   if (!dialog.open) dialog.showModal();
+  drawWaiting();
   dialog.scrollTop = 0;
 }
 function closePanel() { history.replaceState(null, "", location.pathname + location.search); byId("panel").close(); }
@@ -109,7 +110,7 @@ function productPanel(row) {
 function panelTables(row) {
   const view = R.view, made = [];
   if (P.span && view.spans.length && P.span[row].some((q) => q.some((v) => v !== null))) {
-    made.push(el("section", {}, el("h3", {}, "Sums forecast as such"), el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Horizon"), el("th", { scope: "col", class: "n" }, "mean"), view.levels.map((l, q) => el("th", { scope: "col", class: "n" + (q === view.median || q === view.upper ? "" : " opt2") }, levelText(l))))),
+    made.push(el("section", {}, el("h3", {}, "Several " + R.view.unit + "s together"), el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Horizon"), el("th", { scope: "col", class: "n" }, "mean"), view.levels.map((l, q) => el("th", { scope: "col", class: "n" + (q === view.median || q === view.upper ? "" : " opt2") }, levelText(l))))),
       el("tbody", {}, view.spans.map((name, k) => el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "n" }, num(P.span_mean[row][k])), P.span[row][k].map((v, q) => el("td", { class: "n" + (q === view.median || q === view.upper ? " strong" : " opt2") }, num(v))))))))));
   }
   const scored = R.scores.filter((s) => s.wql[row] !== null || s.inside[row] !== null);
@@ -124,6 +125,7 @@ function orderPanel(i) {
 for (const part of [drawTiles, drawTotal, drawLook, drawOrders, drawProducts, drawAccuracy, drawCalibration, drawNavigation]) {
   try { part(); } catch (error) { recordError(part.name + ": " + error.message); }
 }
+drawWaiting();
 byId("panel").addEventListener("close", () => { if (location.hash.startsWith("#product=")) history.replaceState(null, "", location.pathname + location.search); });
 byId("panel").addEventListener("click", (event) => { if (event.target === byId("panel")) closePanel(); });
 window.addEventListener("hashchange", followHash);

@@ -10,8 +10,8 @@ function drawTotal() {
   heading("total", name, total.caption || "History only: no forecast was given.");
   byId("total").append(el("div", { class: "card" }, fanLegend(series), fanChart(series, "Total demand by " + R.view.unit + (total.mean ? ", and its forecast of " + num(sumOf(total.mean)) : ""), 320)));
 }
-function modelTable() {
-  const { models, chosen, baseline } = R.accuracy, most = Math.max(1, ...models.map((m) => m.relative || 0)) * 1.02;
+function modelTable(part) {
+  const { chosen, baseline } = R.accuracy, { models } = part, most = Math.max(1, ...models.map((m) => m.relative || 0)) * 1.02;
   const some = (key) => models.some((m) => m[key] !== null), relative = some("relative");
   const head = el("tr", {}, el("th", { scope: "col" }, "Model"), el("th", { scope: "col", class: "n" }, "WQL"), relative ? el("th", { scope: "col", class: "n" }, "to baseline") : null, relative ? el("th", { scope: "col", class: "opt2", "aria-label": "bar" }) : null, some("wape") ? el("th", { scope: "col", class: "n opt2" }, "WAPE") : null, some("bias") ? el("th", { scope: "col", class: "n" }, "bias") : null);
   const rows = models.map((m) => {
@@ -22,8 +22,8 @@ function modelTable() {
   });
   return el("table", {}, el("caption", { hidden: true }, "Scores by model"), el("thead", {}, head), el("tbody", {}, rows));
 }
-function segmentTable(kind) {
-  const { chosen, baseline } = R.accuracy, cells = R.accuracy.segments[kind], total = sumOf(cells.map((c) => c.weight));
+function segmentTable(part, kind) {
+  const { chosen, baseline } = R.accuracy, cells = part.segments[kind], total = sumOf(cells.map((c) => c.weight));
   const based = cells.some((c) => c.wql[baseline]), scale = (cell, name) => (based ? cell.wql[name] / cell.wql[baseline] : cell.wql[name]);
   const all = cells.flatMap((c) => Object.keys(c.wql).map((name) => scale(c, name))).filter(Number.isFinite);
   let low = Math.min(...all, based ? 1 : Infinity), high = Math.max(...all, based ? 1 : 0);
@@ -35,45 +35,60 @@ function segmentTable(kind) {
     el("td", { class: "n strong" }, num(c.wql[own(c)], 3)), el("td", { class: "n " + (scale(c, own(c)) < 1 ? "good" : "bad") }, based && own(c) !== baseline ? change(scale(c, own(c))) : "–")));
   return el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, kind), total ? el("th", { scope: "col", class: "n opt2" }, "share") : null, el("th", { scope: "col" }, based ? "each model; dashed: baseline" : "each model"), el("th", { scope: "col", class: "n" }, "WQL"), el("th", { scope: "col", class: "n" }, based ? "change" : ""))), el("tbody", {}, rows));
 }
+// A select where there is a choice; nothing where there is none.
+function choice(label, names, show, selected = names[0]) {
+  if (names.length < 2) return null;
+  const select = el("select", { "aria-label": label, onchange: () => show(select.value) }, names.map((n) => el("option", { value: n, selected: n === selected }, n)));
+  return select;
+}
 function drawAccuracy() {
-  const { models, segments, lead, chosen, baseline } = R.accuracy, kinds = Object.keys(segments);
-  if (!models.length && !kinds.length && !lead.length) return empty("accuracy", "Accuracy", "No scores were given: run a backtest to see how far to trust the forecast.");
-  heading("accuracy", "Accuracy", `Weighted quantile loss (WQL) in the backtest, lower is better${models.some((m) => m.name === baseline) ? `, set against ${baseline}` : ""}.`);
-  const cards = [];
-  if (models.length) cards.push(el("div", { class: "card" }, el("h3", {}, "By model"), el("div", { class: "scroll" }, modelTable())));
+  const { by_span: parts, baseline } = R.accuracy;
+  if (!parts.length) return empty("accuracy", "Accuracy", "No scores were given: run a backtest to see how far to trust the forecast.");
+  heading("accuracy", "Accuracy", `Weighted quantile loss (WQL) in the backtest, lower is better${parts[0].models.some((m) => m.name === baseline) ? `, set against ${baseline}` : ""}.`);
+  const host = el("div", {}), show = (label) => host.replaceChildren(...accuracyCards(parts.find((p) => p.label === label)));
+  const select = choice("Horizon scored", parts.map((p) => p.label), show);
+  if (select) byId("accuracy").append(el("div", { class: "bar" }, el("span", { class: "quiet" }, "Scored on"), select));
+  byId("accuracy").append(host);
+  show(parts[0].label);
+}
+function accuracyCards(part) {
+  const { chosen, baseline } = R.accuracy, { models, lead, segments } = part, cards = [], kinds = Object.keys(segments);
+  if (models.length) cards.push(el("div", { class: "card" }, el("h3", {}, "By model"), el("div", { class: "scroll" }, modelTable(part))));
   if (lead.length) {
     const line = (m) => svg("path", { d: "M0 6H20", stroke: `var(${m === chosen ? "--accent" : m === baseline ? "--ink" : "--other"})`, "stroke-width": m === chosen ? 2.4 : 1.5, "stroke-dasharray": m === baseline ? "5 4" : null });
     const others = lead.filter((l) => l.name !== chosen && l.name !== baseline);
     const names = [...lead.filter((l) => l.name === chosen), ...lead.filter((l) => l.name === baseline && l.name !== chosen)].map((l) => l.name);
     cards.push(el("div", { class: "card" }, el("h3", {}, "By lead"), el("ul", { class: "legend" }, names.map((n) => swatch(n, line(n))), others.length ? swatch(others.length === 1 ? others[0].name : others.length + " other models", line(others[0].name)) : null), leadChart(lead, chosen, baseline)));
   }
-  const host = el("div", { class: "two" }, cards);
-  byId("accuracy").append(host);
-  if (!kinds.length) return;
-  const place = el("div", {}, segmentTable(kinds[0]));
-  const select = el("select", { "aria-label": "Kind of segment", onchange: () => place.replaceChildren(segmentTable(select.value)) }, kinds.map((k) => el("option", { value: k }, k)));
-  byId("accuracy").append(el("div", { class: "card", style: "margin-top:18px" }, el("div", { class: "bar", style: "margin-top:0" }, el("h3", { style: "margin:0" }, "By segment"), el("span", { class: "grow" }), select), place));
+  const made = [el("div", { class: cards.length > 1 ? "two" : null }, cards)];
+  if (kinds.length) {
+    const place = el("div", {}, segmentTable(part, kinds[0]));
+    made.push(el("div", { class: "card", style: "margin-top:18px" }, el("div", { class: "bar", style: "margin-top:0" }, el("h3", { style: "margin:0" }, "By segment"), el("span", { class: "grow" }), choice("Kind of segment", kinds, (kind) => place.replaceChildren(segmentTable(part, kind)))), place));
+  }
+  return made;
 }
 function drawCalibration() {
   const made = R.calibration;
   if (!made) return empty("calibration", "Calibration", "No calibration was given: it needs a backtest.");
   heading("calibration", "Calibration", "How often demand stayed under each quantile, against what was promised. On the diagonal is right; each mark spans the share strictly under the quantile to the share at most it.");
-  const chart = el("div", {}), words = el("div", {});
-  const show = (name) => {
-    const points = made.models[name];
+  const chart = el("div", {}), words = el("div", {}), labels = made.by_span.map((p) => p.label), names = Object.keys(made.by_span[0].models);
+  let label = labels[0], name = made.shown;
+  const show = () => {
+    const part = made.by_span.find((p) => p.label === label), points = part.models[name] || [];
     chart.replaceChildren(calibrationChart(points));
     const table = el("table", {}, el("thead", {}, el("tr", {}, ["level", "under", "at most"].map((t) => el("th", { scope: "col", class: "n" }, t)))), el("tbody", {}, points.map((p) => el("tr", {}, el("td", { class: "n" }, levelText(p[0])), el("td", { class: "n" }, percent(p[1], 1)), el("td", { class: "n" }, percent(p[2], 1))))));
-    words.replaceChildren(el("p", { class: "strong", style: "font-size:1.05rem" }, made.reading[name]), el("p", { class: "quiet" }, "Marks in the second colour are off by more than two points."), el("details", { open: window.innerWidth > 860 }, el("summary", {}, "Numbers"), table));
+    words.replaceChildren(el("p", { class: "strong", style: "font-size:1.05rem", role: "status" }, part.reading[name] || "Not scored."), el("p", { class: "quiet" }, "Orange marks are off by more than two points."), el("details", { open: window.innerWidth > 860 }, el("summary", {}, "Numbers"), table));
+    drawWaiting();
   };
-  const select = el("select", { "aria-label": "Model", onchange: () => show(select.value) }, Object.keys(made.models).map((m) => el("option", { value: m, selected: m === made.shown }, m)));
-  byId("calibration").append(el("div", { class: "card two" }, chart, el("div", {}, el("div", { class: "bar", style: "margin-top:0" }, select), words)));
-  show(made.shown);
+  const bar = [choice("Model", names, (n) => { name = n; show(); }, name), choice("Horizon scored", labels, (l) => { label = l; show(); })].filter(Boolean);
+  byId("calibration").append(el("div", { class: "card two" }, chart, el("div", {}, bar.length ? el("div", { class: "bar", style: "margin-top:0" }, bar) : null, words)));
+  show();
 }
 const KIND_CLASS = { "stock-out risk": "risk", "biggest miss": "miss", new: "new", ended: "ended" };
 const KIND_TITLE = { "stock-out risk": "Stock-out risk", "biggest miss": "Biggest misses", new: "New", ended: "No longer selling" };
 function drawLook() {
   const groups = R.attention.filter((g) => g.n);
-  if (!groups.length) return empty("look", "Worth a look", "Nothing stands out: no unusual misses, no stock at risk, nothing new or ended.");
+  if (!groups.length) return empty("look", "Worth a look", "Nothing stands out in what was given.");
   heading("look", "Worth a look");
   byId("look").append(el("div", { class: "looks" }, groups.map(lookCard)));
 }
