@@ -118,7 +118,7 @@ def _distinct(table: Table, date: str, is_plain: bool) -> tuple[NDArray[np.int64
             return np.unique(pl.concat(plain).to_numpy().astype(np.int64)) * 3600, reader.codes
         moments = pl.concat([p.dt.cast_time_unit("us") for p in plain]).unique().to_physical().to_numpy()
         return np.unique(moments // 1_000_000), reader.codes
-    texts = pl.concat([part.cast(pl.String) for part in parts]).unique(maintain_order=True)
+    texts = pl.concat([part.cast(pl.String) for part in parts]).unique().sort()
     seconds = _parse(texts, table, date)
     places = texts.cast(pl.Categorical).to_physical().to_numpy()
     codes = np.zeros(int(places.max()) + 1 if len(places) else 0, dtype=np.int64)
@@ -147,7 +147,7 @@ def _parse(texts: pl.Series, table: Table, date: str) -> NDArray[np.int64]:
         if all(form in full for form in pair) and not read[pair[0]].equals(read[pair[1]]):
             advice = "write dates as 2024-01-31"
             came = "dates that read both day first and month first"
-            samples = sample_rows(table, date, texts.head(3))
+            samples = sample_rows(table, date, texts)
             raise DataError(f"one meaning of the dates in '{date}'", came, advice, table=table.name, samples=samples)
     return read[full[0]].to_physical().to_numpy() // 1_000_000
 

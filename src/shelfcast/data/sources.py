@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from shelfcast.data.files import BATCH, Read, as_polars, open_files, open_parquet
 from shelfcast.data.queries import Query, run_query
-from shelfcast.errors import DataError, nearest, shorten
+from shelfcast.errors import DataError, StoreError, nearest, shorten
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
@@ -142,17 +142,27 @@ def _lazy_table(source: pl.LazyFrame, name: str) -> Table:
 
 
 def _query_table(query: Query, name: str, root: Path) -> Table:
-    """Run a query once into a temporary Parquet file (or several) that goes when the table goes."""
-    folder = Path(tempfile.mkdtemp(prefix="shelfcast-query-"))
+    """Run a query once into temporary Parquet files that go when the table goes."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="shelfcast-query-"))
+    except OSError as error:
+        raise _no_room(error) from None
     try:
         run_query(query, name, root, folder)
-        files = sorted(folder.iterdir())
-        table = Table(name, *open_parquet(files, name))
+        table = Table(name, *open_parquet(sorted(folder.iterdir()), name))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        _remove(folder)
+        raise _no_room(error) from None
     except BaseException:
         _remove(folder)
         raise
     weakref.finalize(table._codes, _remove, folder)
     return table
+
+
+def _no_room(error: Exception) -> StoreError:
+    advice = "Make room on the disk, or set TMPDIR to a folder that is writable and large enough."
+    return StoreError(f"expected room for the rows of a query; got {shorten(error, 300)}. {advice}")
 
 
 def _remove(folder: Path) -> None:
