@@ -31,6 +31,9 @@ app = typer.Typer(
 )
 
 Config = Annotated[Path, typer.Argument(help="The run's TOML config; `shelfcast init` writes one.", show_default=False)]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Where relative paths to tables start; the config's folder without it.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -82,7 +85,7 @@ def demo(
     from shelfcast.data.samples import write_demo
 
     config = write_demo(folder)
-    _run_cycle(config, as_json)
+    _run_cycle(config, None, as_json)
 
 
 @app.command()
@@ -104,9 +107,9 @@ def init(
 
 
 @app.command()
-def check(config: Config, as_json: Json = False) -> None:
+def check(config: Config, data: Data = None, as_json: Json = False) -> None:
     """Validate and profile the data."""
-    with _running(config) as run:
+    with _running(config, data) as run:
         from shelfcast.data.profile import profile
         from shelfcast.pipelines import load_panel, products
 
@@ -118,9 +121,9 @@ def check(config: Config, as_json: Json = False) -> None:
 
 
 @app.command()
-def fit(config: Config, as_json: Json = False) -> None:
+def fit(config: Config, data: Data = None, as_json: Json = False) -> None:
     """Fit the chosen model and save it."""
-    with _running(config) as run:
+    with _running(config, data) as run:
         from shelfcast import pipelines
 
         folder = pipelines.fit(run, pipelines.load_panel(run))
@@ -128,9 +131,9 @@ def fit(config: Config, as_json: Json = False) -> None:
 
 
 @app.command()
-def backtest(config: Config, as_json: Json = False) -> None:
+def backtest(config: Config, data: Data = None, as_json: Json = False) -> None:
     """Compare the models at rolling origins and store forecasts and scores."""
-    with _running(config) as run:
+    with _running(config, data) as run:
         from shelfcast import pipelines
 
         result, info = pipelines.backtest(run, pipelines.load_panel(run))
@@ -147,10 +150,11 @@ def backtest(config: Config, as_json: Json = False) -> None:
 def forecast(
     config: Config,
     model: Annotated[Path | None, typer.Option(help="A folder that `fit` wrote; fitted afresh without it.")] = None,
+    data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Forecast from the latest origin and store quantiles."""
-    with _running(config) as run:
+    with _running(config, data) as run:
         from shelfcast import pipelines
 
         _, info = pipelines.forecast(run, pipelines.load_panel(run), model)
@@ -159,9 +163,9 @@ def forecast(
 
 
 @app.command()
-def order(config: Config, as_json: Json = False) -> None:
+def order(config: Config, data: Data = None, as_json: Json = False) -> None:
     """Turn the current forecast into orders that say why."""
-    with _running(config) as run:
+    with _running(config, data) as run:
         from shelfcast import pipelines
 
         table, info = pipelines.order(run, pipelines.load_panel(run))
@@ -172,9 +176,9 @@ def order(config: Config, as_json: Json = False) -> None:
 
 
 @app.command()
-def report(config: Config, as_json: Json = False) -> None:
+def report(config: Config, data: Data = None, as_json: Json = False) -> None:
     """One HTML page from what is stored."""
-    with _running(config) as run:
+    with _running(config, data) as run:
         from shelfcast import pipelines
 
         path = pipelines.report(run, pipelines.load_panel(run))
@@ -182,9 +186,9 @@ def report(config: Config, as_json: Json = False) -> None:
 
 
 @app.command()
-def run(config: Config, as_json: Json = False) -> None:
+def run(config: Config, data: Data = None, as_json: Json = False) -> None:
     """The whole cycle: check, backtest, forecast, order, report."""
-    _run_cycle(config, as_json)
+    _run_cycle(config, data, as_json)
 
 
 @app.command()
@@ -199,8 +203,8 @@ def models(as_json: Json = False) -> None:
     _print_table(table, "Models")
 
 
-def _run_cycle(config: Path, as_json: bool) -> None:
-    with _running(config) as run:
+def _run_cycle(config: Path, data: Path | None, as_json: bool) -> None:
+    with _running(config, data) as run:
         from shelfcast.pipelines import cycle
 
         result = cycle(run)
@@ -251,14 +255,14 @@ def _order_sentence(table: "pl.DataFrame") -> str:
 
 
 @contextmanager
-def _running(config: Path) -> "Iterator[Run]":
+def _running(config: Path, data: Path | None) -> "Iterator[Run]":
     """A run of a config, with a progress bar on a terminal."""
     from shelfcast.config import read_config
     from shelfcast.pipelines import Run
 
     settings, root = read_config(config)
     with _progress_bar() as progress:
-        yield Run(settings, root, datetime.now().replace(microsecond=0), progress)
+        yield Run(settings, root, datetime.now().replace(microsecond=0), progress, data)
 
 
 @contextmanager

@@ -75,14 +75,23 @@ class SalesConfig(TableConfig):
 
 
 class CalendarConfig(_Section):
-    """Columns by date, from a table and from the public holidays of a country."""
+    """Columns by date, from a table (path, or url and sql) and from the public holidays of a country."""
 
     path: str | None = None
+    url: str | None = None
+    sql: str | None = None
     date: str = "date"
     place: str | None = None
     columns: tuple[str, ...] = ()
     country: str | None = None
     subdivision: str | None = None
+
+    @property
+    def source(self) -> "str | Query | None":
+        """What the data layer opens; None where there are holidays only."""
+        if self.path is None and self.url is None:
+            return None
+        return TableConfig(path=self.path, url=self.url, sql=self.sql).source
 
 
 def _pairs(value: Any) -> Any:

@@ -40,12 +40,18 @@ def no_progress(doing: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """A config, where its relative paths start, and the clock."""
+    """A config, where it stands, the clock, and where relative paths to tables start (beside the config by default)."""
 
     config: RunConfig
     root: Path
     now: datetime
     progress: Progress = no_progress
+    data: Path | None = None
+
+    @property
+    def tables(self) -> Path:
+        """Where relative paths to tables start."""
+        return self.data or self.root
 
     @property
     def folder(self) -> Path:
@@ -63,7 +69,7 @@ def load_panel(run: Run) -> Panel:
 
     Raises DataError, with the rows shown, where a table is not what the config says.
     """
-    config, root = run.config, run.root
+    config, root = run.config, run.tables
     schema = config.sales.schema_()
     run.progress("reading tables", 0, 1)
     elsewhere = {
@@ -90,8 +96,8 @@ def _add_calendar(run: Run, panel: Panel) -> Panel:
     rows_end = panel.start + panel.lengths - 1
     last = max(panel.last + reach, int(rows_end.max(initial=panel.last)))
     calendar, places = calendar_from(
-        dates.path, frequency=panel.frequency, first=panel.first, last=last, date=dates.date, place=dates.place,
-        columns=dates.columns, country=dates.country, subdivision=dates.subdivision, root=run.root,
+        dates.source, frequency=panel.frequency, first=panel.first, last=last, date=dates.date, place=dates.place,
+        columns=dates.columns, country=dates.country, subdivision=dates.subdivision, root=run.tables,
     )  # fmt: skip
     return with_calendar(panel, calendar, dates.place, places)
 
@@ -267,7 +273,7 @@ def order(run: Run, panel: Panel, made: Forecast | None = None) -> tuple[pl.Data
         table = run.store.scan(RunKind.FORECAST, "forecasts").collect()
         made = Forecast.from_table(table.drop("model"), panel.frequency, table["model"][0])
     run.progress("ordering", 0, 1)
-    table = buy(settings, run.config.sales.schema_(), products(panel), made, run.root)
+    table = buy(settings, run.config.sales.schema_(), products(panel), made, run.tables)
     with _publish(run, RunKind.ORDERS, panel) as writer:
         writer.write("orders", table, origin=_day(panel, made.origins[-1]))
         writer.text("orders.csv", table.write_csv())

@@ -156,14 +156,17 @@ class RecentQuantiles(_Window):
 class SeasonQuantiles(_Window):
     """Quantiles of the sums that began at the same place of the season, in the last `seasons` seasons.
 
-    With daily data: the same weekday. A series with too few of them falls back to its latest sums.
+    With daily data: the same weekday. With weeks and months, whose season is a year, neighbouring places count too. A
+    series with too few of them falls back to its latest sums.
 
     Parameters
     ----------
     seasons : how many earlier seasons; None for 26 (days, hours) or 3 (weeks, months: years).
+    neighbours : places before and after that count as the same; None for 0 (hours, days), 2 (weeks), 1 (months).
     """
 
     seasons: int | None = None
+    neighbours: int | None = None
     name: ClassVar[str] = "season-quantiles"
 
     def _laws(self, panel: Panel, origin: int) -> _Laws:
@@ -171,11 +174,13 @@ class SeasonQuantiles(_Window):
         n = self.seasons or (26 if season in (7, 24) else 3)
         recent = _default_window(panel)
         reach = max(-(-h.end // season) * season - h.lead for h in self.horizons)
-        history = History.of(panel, origin, max(reach + (n - 1) * season, recent + self._reach - 1))
+        near = self.neighbours if self.neighbours is not None else {52: 2, 12: 1}.get(season, 0)
+        history = History.of(panel, origin, max(reach + (n - 1) * season + near, recent + self._reach - 1))
+        back = season * np.arange(n)[:, None] + np.arange(-near, near + 1)
 
         def law(horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]:
             newest = origin + horizon.lead + 1 - -(-horizon.end // season) * season
-            same = history.sums(newest - season * np.arange(n), horizon.span)
+            same = history.sums(newest - back.ravel(), horizon.span)
             return self._quantiles(merge(same, history.recent(horizon.span, recent), self.min_history))
 
         return _cached(law, key=lambda h: (h.span, h.lead - -(-h.end // season) * season))
@@ -191,7 +196,7 @@ class SeasonProfile(_Window):
     Parameters
     ----------
     window : periods of which the quantiles are taken; None for 56 days, 26 weeks, 12 months.
-    factor_window : seasons over which factors are estimated; None for 26 (hours, days) or 3 (weeks, months).
+    factor_window : seasons over which factors are estimated; None for 104 (hours, days) or 3 (weeks, months).
     factor_variance : variance of true factors around 1 over series.
     """
 
@@ -207,7 +212,7 @@ class SeasonProfile(_Window):
     def _laws(self, panel: Panel, origin: int) -> _Laws:
         season = panel.frequency.season
         n = self.window or _default_window(panel)
-        n_factor = (self.factor_window or (26 if season in (7, 24) else 3)) * season
+        n_factor = (self.factor_window or (104 if season in (7, 24) else 3)) * season
         history = History.of(panel, origin, max(n_factor, n + self._reach - 1))
         factors = self._factors(history, panel, n_factor)
         place = panel.frequency.season_position
