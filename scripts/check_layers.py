@@ -28,7 +28,7 @@ CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more s
     (4, "store runs catalogue"),
     (4, "report"),
     (4, "inventory"),
-    (5, "config pipelines purchasing parallel"),
+    (5, "config pipelines purchasing drafting parallel"),
     (6, "cli __main__"),
     (6, "server"),
 )
@@ -39,7 +39,7 @@ ACROSS: dict[tuple[str, str], str] = {  # imports between cells of one layer
 
 NEVER: dict[str, tuple[str, str]] = {  # downward, yet forbidden
     "inventory": (
-        "models backtest evaluation store runs catalogue report",
+        "models rolling evaluation metrics cells segments store runs catalogue report",
         "decisions depend on laws, never on models",
     ),
 }
@@ -66,6 +66,7 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
         "models/baselines": "keys of the series go with a forecast",
         "models/launches": "groups come from static columns",
         "pipelines": "passes tables on",
+        "drafting": "looks at a table",
         "purchasing": "joins stock and supply tables to the series",
         "cli": "prints tables",
     },
