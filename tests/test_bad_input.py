@@ -159,6 +159,21 @@ def test_mixed_frequency():
     assert_says(message, "'date'", "mixed frequency", "one week", "1 dates are off", "date=2023-05-24", "To do")
 
 
+def test_some_series_weekly_among_daily_ones():
+    days = [dt.date(2024, 1, 1) + dt.timedelta(days=i) for i in range(100)]
+    rows = [("a", day) for day in days] + [("b", day) for day in days[::7]]
+    table = pl.DataFrame(rows, schema=["item", "date"], orient="row").with_columns(demand=1.0)
+    message = refusal(table, Schema())
+    assert_says(message, "'date'", "mixed frequency: 1 series move by the week", "date=2024-01-08", "declare")
+    assert demand_table(table, DAY, today=TODAY).frequency == Frequency.parse("day")
+
+
+def test_cells_of_many_lines_stay_on_one():
+    message = refusal(sales(item=["one\ntwo"] * 10, demand=[[1]] * 10))
+    assert_says(message, "type List", "item=one two")
+    assert message.count("\n") == 4
+
+
 def test_monthly_ends_without_declared_frequency():
     ends = pd.date_range("2022-01-31", periods=24, freq="ME")
     table = pd.DataFrame({"item": "a", "date": ends, "demand": 1.0})

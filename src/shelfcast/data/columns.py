@@ -12,15 +12,14 @@ from enum import Enum
 import polars as pl
 
 from shelfcast.data.schema import Negatives, PromotionKind
-from shelfcast.data.sources import Table
-from shelfcast.errors import DataError, shorten
+from shelfcast.data.sources import Table, cell
+from shelfcast.errors import DataError
 
 NONE = "none"  # category of code 0
 _MOST_CATEGORIES = 1000
 _NULL_WORDS = ("", "na", "n/a", "null", "none")
 _YES = ("1", "y", "yes", "true", "t", "on", "1.0")
 _NO = ("0", "n", "no", "false", "f", "off", "0.0")
-_CELL = 60  # characters of a cell shown in a message
 
 
 class Kind(Enum):
@@ -65,7 +64,7 @@ class Rows:
         shown = shown if role.source in shown else [*shown[:5], role.source]
         samples = [
             f"row {self.offset + int(i) + 1}: "
-            + ", ".join(f"{name}={shorten(self.batch[name][int(i)], _CELL)}" for name in shown)
+            + ", ".join(f"{name}={cell(self.batch[name][int(i)])}" for name in shown)
             for i in places.head(3)
         ]
         more = f"{came} in {len(places):,} rows"

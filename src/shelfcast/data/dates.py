@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from shelfcast.data.sources import Table
+from shelfcast.data.sources import Table, cell
 from shelfcast.errors import DataError, shorten
 from shelfcast.periods import Frequency, Unit, infer_frequency
 
@@ -26,6 +26,8 @@ _FORMATS = (
 )  # fmt: skip
 _AMBIGUOUS = (("%d/%m/%Y", "%m/%d/%Y"), ("%d-%m-%Y", "%m-%d-%Y"))
 _SAMPLED = 200_000  # rows in which the steps within series are looked at
+_REGULAR = 8  # steps that make a series regular
+_EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
 _DAY = 86_400  # seconds
 
 
@@ -181,7 +183,7 @@ def sample_rows(table: Table, column: str, values: pl.Series) -> list[str]:
     offset = 0
     for batch in table.batches([column]):
         hits = batch[column].cast(pl.String).is_in(values.cast(pl.String).head(1000).implode()).arg_true()
-        found += [f"row {offset + int(i) + 1}: {column}={shorten(batch[column][int(i)], 100)}" for i in hits.head(3)]
+        found += [f"row {offset + int(i) + 1}: {column}={cell(batch[column][int(i)])}" for i in hits.head(3)]
         offset += batch.height
         if len(found) >= 3:
             break
@@ -212,8 +214,8 @@ def _infer(
     return frequency
 
 
-def _steps(table: Table, date: str, keys: Sequence[str], dates: Dates) -> NDArray[np.int64]:
-    """Days between neighbouring dates of one series, in a sample of whole series."""
+def _steps(table: Table, date: str, keys: Sequence[str], dates: Dates) -> pl.DataFrame:
+    """Rows `code`, `other` (a series), `period`, `step`: days since its date before; in a sample of whole series."""
     stride, kept = 1, pl.DataFrame(schema={"code": pl.UInt32, "other": pl.UInt32, "period": pl.Int32})
     for batch in table.batches([*keys, date]):
         first = as_codes(batch[keys[0]])
@@ -226,27 +228,35 @@ def _steps(table: Table, date: str, keys: Sequence[str], dates: Dates) -> NDArra
         while kept.height > _SAMPLED and stride < 1 << 20:
             stride *= 2
             kept = kept.filter(pl.col("code") % stride == 0)
-    ordered = kept.unique().sort("code", "other", "period")
-    same = (ordered["code"].diff() == 0) & (ordered["other"].diff() == 0)
-    return ordered["period"].diff().filter(same).to_numpy().astype(np.int64)
+    step = pl.col("period").diff().over("code", "other", order_by="period").alias("step")
+    return kept.unique().with_columns(step).drop_nulls().sort("period", "code", "other")
 
 
-def _check_steps(steps: NDArray[np.int64], moments: NDArray[np.datetime64], table: Table, date: str) -> None:
-    """Refuse dates that lie on the daily grid only, while most series move by weeks or months."""
-    if not len(steps):
+def _check_steps(steps: pl.DataFrame, moments: NDArray[np.datetime64], table: Table, date: str) -> None:
+    """Refuse dates that lie on the daily grid only, while most series, or a few, move by weeks or months."""
+    if not steps.height:
         return
-    sizes, counts = np.unique(steps, return_counts=True)
-    commonest = int(sizes[counts.argmax()])
     days = moments.astype("datetime64[D]")
+    commonest = steps["step"].value_counts(sort=True)["step"][0]
+    advice = "put every date on the first day of its {}, or declare frequency = 'day' if rows are single days"
     if commonest == 7:
-        weekdays = (days.astype(np.int64) + 3) % 7
-        usual = int(np.bincount(weekdays).argmax())
-        word, off = "week", days[weekdays != usual]
+        weekdays = (days.astype(np.int64) + _EPOCH_WEEKDAY) % 7
+        word, off = "week", days[weekdays != np.bincount(weekdays).argmax()]
+        came = f"mixed frequency: most steps are of one week, but {len(off):,} dates are off that grid"
     elif 28 <= commonest <= 31:
         word, off = "month", days[days.astype("datetime64[M]") != days]
+        came = f"mixed frequency: most steps are of one month, but {len(off):,} dates are off that grid"
     else:
-        return
-    advice = f"put every date on the first day of its {word}, or declare frequency = 'day' if rows are single days"
-    came = f"mixed frequency: most steps are of one {word}, but {len(off):,} dates are off that grid"
+        slow = steps.group_by("code", "other").agg(pl.len(), pl.col("step").min(), pl.col("step").max().alias("most"))
+        slow = slow.filter((pl.col("len") >= _REGULAR) & (pl.col("step") >= 7) & (pl.col("most") <= 31))
+        weekly = slow.filter(pl.col("most") == 7)
+        slow = weekly if weekly.height else slow.filter(pl.col("step") >= 28)
+        if not slow.height:
+            return
+        word = "week" if weekly.height else "month"
+        came = f"mixed frequency: {slow.height:,} series move by the {word}, others by days"
+        periods = steps.join(slow, on=["code", "other"], how="semi").sort("code", "other", "period")["period"]
+        off = periods.head(3).to_numpy().astype("datetime64[D]")
+        advice = "keep tables of different frequencies apart, or declare frequency = 'day' if rows are single days"
     samples = [f"{date}={day}" for day in off[:3]]
-    raise DataError(f"dates of one frequency in '{date}'", came, advice, table=table.name, samples=samples)
+    raise DataError(f"dates of one frequency in '{date}'", came, advice.format(word), table=table.name, samples=samples)

@@ -26,6 +26,8 @@ from shelfcast.errors import DataError, StoreError, nearest, shorten
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
 
+_CELL = 60  # characters of a cell shown in a message
+
 Source: TypeAlias = "IntoFrame | str | Path | Query"
 
 
@@ -81,6 +83,11 @@ def open_table(source: Source, name: str, root: Path | str | None = None) -> Tab
     if isinstance(source, str | Path):
         return Table(name, *open_files(str(source), name, folder))
     return _frame_table(source, name)
+
+
+def cell(value: object) -> str:
+    """A cell as messages show it: on one line, and short."""
+    return shorten(" ".join(str(value).split()), _CELL)
 
 
 # ---- data frames
