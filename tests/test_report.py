@@ -201,6 +201,7 @@ def test_evaluation_and_aggregates_feed_the_page(inputs: ReportInputs) -> None:
     assert record["products"]["item"] == ["p0", "p1"]
     assert {row["item"] for group in record["attention"] for row in group["rows"]} <= {"p0", "p1"}
     assert "series of its own" in record["total"]["caption"]
+    assert [part["total"] for part in record["past"]] == [[14, 14], [14, 14]]
 
 
 @pytest.mark.parametrize(

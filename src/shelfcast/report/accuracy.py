@@ -18,6 +18,7 @@ _ALIASES = {
 }
 _AXES = ("lead", "level")
 _TOLERANCE = 0.02
+_MOST_SEGMENTS = 40
 
 
 def metric(scores: pl.DataFrame | None, name: str, *, filled: tuple[str, ...] = ()) -> pl.DataFrame:
@@ -95,7 +96,7 @@ def models(inputs: ReportInputs) -> list[dict[str, Any]]:
 
 
 def segments(inputs: ReportInputs) -> dict[str, Any]:
-    """Error of each model by segment: kind -> rows of segment, share of the weight, and WQL by model."""
+    """Error of each model by segment: kind -> segment, weight, and WQL by model; the weightiest come first."""
     rows = metric(inputs.segments, "wql")
     if rows.is_empty() or not {"segment_kind", "segment"} <= set(rows.columns):
         return {}
@@ -104,7 +105,7 @@ def segments(inputs: ReportInputs) -> dict[str, Any]:
     rows = rows.with_columns(weight=weight)
     found: dict[str, Any] = {}
     for (kind,), group in rows.group_by("segment_kind", maintain_order=True):
-        cells = [
+        cells: list[dict[str, Any]] = [
             {
                 "segment": str(segment),
                 "weight": clean(cell["weight"].cast(pl.Float64).max(), 6),
@@ -112,7 +113,7 @@ def segments(inputs: ReportInputs) -> dict[str, Any]:
             }
             for (segment,), cell in group.group_by("segment", maintain_order=True)
         ]
-        found[str(kind)] = cells[:40]
+        found[str(kind)] = sorted(cells, key=lambda cell: -(cell["weight"] or 0))[:_MOST_SEGMENTS]
     return found
 
 

@@ -11,8 +11,8 @@ def clean(value: Any, digits: int = 3) -> float | None:
     return None if value is None or not np.isfinite(value) else round(float(value), digits)
 
 
-def short(values: ArrayLike) -> Any:
-    """Nested lists of numbers to three significant digits (never coarser than units), None where not finite.
+def short(values: ArrayLike, digits: int = 3) -> Any:
+    """Nested lists of numbers to so many significant digits (never coarser than units), None where not finite.
 
     Whole numbers become integers, which halves the page.
     """
@@ -20,7 +20,7 @@ def short(values: ArrayLike) -> Any:
     finite = np.isfinite(x)
     safe = np.where(finite, x, 0.0)
     size = np.floor(np.log10(np.maximum(np.abs(safe), 1e-3)))
-    scale = 10.0 ** np.clip(2 - size, 0, 2)
+    scale = 10.0 ** np.clip(digits - 1 - size, 0, 2)
     rounded = np.rint(safe * scale) / scale
     out = rounded.astype(object)
     whole = rounded == np.rint(rounded)

@@ -24,6 +24,7 @@ _MOST_STATIC = 3
 _MOST_SPANS = 4
 _MOST_PAST = 2
 _LONGEST_NAME = 120
+_DRAWN = 2  # significant digits of what is drawn; half of the page is these numbers
 
 
 @dataclass(frozen=True)
@@ -193,8 +194,8 @@ def _forecast(panel: Panel, seen: View, listed: Listing, now: Aligned) -> dict[s
     spans = [now.horizons.index(h) for h in seen.spans]
     found: dict[str, Any] = {
         "mean": short(mean[places, head]),
-        "fan": short(values[at][:, tiles][..., picks].transpose(0, 2, 1)),
-        "fan_mean": short(mean[at][:, tiles]),
+        "fan": short(values[at][:, tiles][..., picks].transpose(0, 2, 1), _DRAWN),
+        "fan_mean": short(mean[at][:, tiles], _DRAWN),
         "span": short(values[at][:, spans][..., picks]),
         "span_mean": short(mean[at][:, spans]),
     }
@@ -216,9 +217,13 @@ def past_origins(seen: View, past: Aligned, last: int) -> list[int]:
 
 
 def past_fans(panel: Panel, seen: View, listed: Listing, past: Aligned) -> list[dict[str, Any]]:
-    """For each drawn backtest origin: its period, and the widest band and middle of every chart (P, 3, K)."""
+    """For each drawn backtest origin: its period, and the widest band and middle of every chart (P, 3, K).
+
+    `total` is the mean of the total series where there is one, else the sum of the products' means.
+    """
     if not set(seen.tiles) <= set(past.horizons) or not len(past.levels) or not seen.bands:
         return []
+    _, place = series_levels(panel)
     wanted = [seen.levels[i] for i in (seen.bands[0][0], seen.median, seen.bands[0][1])]
     picks = [int(np.abs(past.levels - level).argmin()) for level in wanted]
     tiles = [past.horizons.index(h) for h in seen.tiles]
@@ -226,8 +231,9 @@ def past_fans(panel: Panel, seen: View, listed: Listing, past: Aligned) -> list[
     found = []
     for origin in past_origins(seen, past, panel.last):
         values, mean = past.where(past.origin == origin).dense(panel.n_series)
-        total = np.nansum(mean[listed.places][:, tiles], axis=0)
-        fans = short(values[at][:, tiles][..., picks].transpose(0, 2, 1))
+        own = place is not None and bool(np.isfinite(mean[place, tiles]).all())
+        total = mean[place, tiles] if own else np.nansum(mean[listed.places][:, tiles], axis=0)
+        fans = short(values[at][:, tiles][..., picks].transpose(0, 2, 1), _DRAWN)
         found.append({"origin": origin - seen.first, "fan": fans, "total": short(total)})
     return found
 

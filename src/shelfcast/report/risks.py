@@ -12,7 +12,7 @@ from shelfcast.report.aligned import Aligned, Array, Ints, align, places_of
 from shelfcast.report.inputs import ReportInputs
 from shelfcast.report.numbers import plural, spoken
 
-_RISKY = 0.2
+_RISKY = 0.5  # more likely than not; the list is ordered by the units short
 _SLACK = 0.05
 _DRAWS = (np.arange(40) + 0.5) / 40
 
@@ -26,7 +26,7 @@ class Risks:
     place : (R,) series of the panel.
     chance : (R,) probability that demand exceeds what will be there: over the lead time the position, where that
         horizon was forecast and this is the greater worry; else over the protected horizon position and order.
-    accepted : (R,) chance from which it is worth a word: 0.2, or more where the critical ratio accepts more.
+    accepted : (R,) chance from which it is worth a word: 0.5, or more where the critical ratio accepts more.
     short : (R,) units that demand is expected to exceed it by.
     waiting : (R,) whether `chance` is of the lead time, which no order can mend.
     now : (R,) chance that demand over the protected horizon exceeds the position, without the order.

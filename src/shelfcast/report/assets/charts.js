@@ -48,14 +48,13 @@ function fanChart(series, label, height = 300) {
   const host = el("div", { class: "chart" }), view = R.view, n = R.dates.length;
   const tip = el("div", { class: "tip", hidden: true, "aria-live": "polite" });
   const perPeriod = view.tiles.map(([, span]) => span);
-  const ahead = [...(series.q || []).flatMap((row) => row.map((v, k) => v / perPeriod[k])),
-    ...(series.mean || []).map((v, k) => v / perPeriod[k]),
-    ...series.past.flatMap((p) => [...(p.fan || []), p.line || []].flatMap((row) => row.map((v, k) => v / perPeriod[k])))];
   let at = null, move = () => {};
   function draw(width) {
     // A narrow chart shows less history; one far outlier is cut off and labelled rather than flattening the rest.
     const begin = width < 480 ? Math.max(0, Math.min(view.origin - 55, n - 8)) : 0;
     const sold = series.history.slice(begin).filter((v) => v !== null).sort((a, b) => a - b);
+    const shown = [...(series.q || []), series.mean || [], ...series.past.filter((p) => p.origin >= begin).flatMap((p) => p.fan || [p.line])];
+    const ahead = shown.flatMap((row) => row.map((v, k) => v / view.tiles[k][1]));
     const usual = Math.max(sold[Math.floor(0.97 * (sold.length - 1))] || 0, ...ahead.filter((v) => Number.isFinite(v)));
     const highest = sold[sold.length - 1] || 0, cut = usual > 0 && highest > 1.7 * usual;
     const ticks = niceTicks(cut ? 1.05 * usual : Math.max(highest, usual));

@@ -16,9 +16,9 @@ function modelTable(part) {
   const head = el("tr", {}, el("th", { scope: "col" }, "Model"), el("th", { scope: "col", class: "n" }, "WQL"), relative ? el("th", { scope: "col", class: "n" }, "to baseline") : null, relative ? el("th", { scope: "col", class: "opt2", "aria-label": "bar" }) : null, some("wape") ? el("th", { scope: "col", class: "n opt2" }, "WAPE") : null, some("bias") ? el("th", { scope: "col", class: "n" }, "bias") : null);
   const rows = models.map((m) => {
     const bar = el("div", { class: "rel", "aria-hidden": "true" }, el("i", { class: m.name === chosen ? "own" : null, style: `width:${(100 * (m.relative || 0)) / most}%` }), el("b", { style: `left:${100 / most}%` }));
-    return el("tr", {}, el("th", { scope: "row", class: "item" }, m.name, el("span", { class: "sub" }, m.name === chosen ? "drawn on this page" : m.name === baseline ? "baseline" : "")),
+    return el("tr", {}, el("th", { scope: "row", class: "item model" }, m.name, el("span", { class: "sub" }, m.name === chosen ? "drawn on this page" : m.name === baseline ? "baseline" : "")),
       el("td", { class: "n strong" }, num(m.wql, 3)), relative ? el("td", { class: "n " + (m.relative < 0.9995 ? "good" : m.relative > 1.0005 ? "bad" : "") }, m.name === baseline ? "–" : change(m.relative)) : null,
-      relative ? el("td", { class: "opt2", style: "width:30%" }, bar) : null, some("wape") ? el("td", { class: "n opt2" }, percent(m.wape, 1)) : null, some("bias") ? el("td", { class: "n" }, m.bias === null ? "–" : change(1 + m.bias)) : null);
+      relative ? el("td", { class: "opt2", style: "width:24%" }, bar) : null, some("wape") ? el("td", { class: "n opt2" }, percent(m.wape, 1)) : null, some("bias") ? el("td", { class: "n" }, m.bias === null ? "–" : change(1 + m.bias)) : null);
   });
   return el("table", {}, el("caption", { hidden: true }, "Scores by model"), el("thead", {}, head), el("tbody", {}, rows));
 }
@@ -45,7 +45,7 @@ function drawAccuracy() {
   const { by_span: parts, baseline } = R.accuracy;
   if (!parts.length) return empty("accuracy", "Accuracy", "No scores were given: run a backtest to see how far to trust the forecast.");
   heading("accuracy", "Accuracy", `Weighted quantile loss (WQL) in the backtest, lower is better${parts[0].models.some((m) => m.name === baseline) ? `, set against ${baseline}` : ""}.`);
-  const host = el("div", {}), show = (label) => host.replaceChildren(...accuracyCards(parts.find((p) => p.label === label)));
+  const host = el("div", {}), show = (label) => { host.replaceChildren(...accuracyCards(parts.find((p) => p.label === label))); drawWaiting(); };
   const select = choice("Horizon scored", parts.map((p) => p.label), show);
   if (select) byId("accuracy").append(el("div", { class: "bar" }, el("span", { class: "quiet" }, "Scored on"), select));
   byId("accuracy").append(host);
@@ -60,7 +60,7 @@ function accuracyCards(part) {
     const names = [...lead.filter((l) => l.name === chosen), ...lead.filter((l) => l.name === baseline && l.name !== chosen)].map((l) => l.name);
     cards.push(el("div", { class: "card" }, el("h3", {}, "By lead"), el("ul", { class: "legend" }, names.map((n) => swatch(n, line(n))), others.length ? swatch(others.length === 1 ? others[0].name : others.length + " other models", line(others[0].name)) : null), leadChart(lead, chosen, baseline)));
   }
-  const made = [el("div", { class: cards.length > 1 ? "two" : null }, cards)];
+  const made = [el("div", { class: cards.length > 1 ? "two wider" : null }, cards)];
   if (kinds.length) {
     const place = el("div", {}, segmentTable(part, kinds[0]));
     made.push(el("div", { class: "card", style: "margin-top:18px" }, el("div", { class: "bar", style: "margin-top:0" }, el("h3", { style: "margin:0" }, "By segment"), el("span", { class: "grow" }), choice("Kind of segment", kinds, (kind) => place.replaceChildren(segmentTable(part, kind)))), place));
@@ -97,7 +97,7 @@ function lookCard(group) {
   const list = el("ul", {}, group.rows.slice(0, FEW).map(entry));
   const left = group.rows.length - FEW;
   const more = left > 0 ? el("button", { class: "chip", type: "button", onclick: () => { list.append(...group.rows.slice(FEW).map(entry)); list.children[FEW].querySelector("button")?.focus(); more.remove(); } }, `Show ${left} more`) : null;
-  return el("div", { class: "card" }, el("h3", {}, el("span", { class: "flag " + KIND_CLASS[group.kind] }, KIND_TITLE[group.kind] || group.kind), el("span", { class: "quiet" }, group.n > group.rows.length ? ` ${group.rows.length} shown of ${group.n}` : " " + group.n)), list, more);
+  return el("div", { class: "card" }, el("h3", {}, el("span", { class: "flag " + KIND_CLASS[group.kind] }, KIND_TITLE[group.kind] || group.kind), el("span", { class: "quiet" }, group.n > group.rows.length ? ` ${group.rows.length} shown of ${num(group.n)}` : " " + num(group.n))), list, more);
 }
 function drawNavigation() {
   const names = { total: "Total", look: "Worth a look", orders: "Orders", products: "Products", accuracy: "Accuracy", calibration: "Calibration", glossary: "How to read" };
