@@ -169,7 +169,10 @@ def _publish(run: Run, kind: RunKind, panel: Panel) -> Any:
 
 
 def _day(panel: Panel, origin: int) -> date:
-    return date.fromisoformat(str(panel.date(origin))[:10])
+    """Label of an origin: a date, or a datetime for hours."""
+    label = panel.date(origin).item()
+    assert isinstance(label, date)
+    return label
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from shelfcast.config import OrdersConfig
+from shelfcast.config import OrdersConfig, TableConfig
 from shelfcast.data.panel import Panel
 from shelfcast.data.schema import Schema
-from shelfcast.data.tables import open_table, static_table
+from shelfcast.data.tables import infer_types, open_table, static_table
 from shelfcast.errors import ConfigError
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
@@ -114,9 +114,18 @@ def _inventory(settings: OrdersConfig, schema: Schema, keys: pl.DataFrame, root:
     if settings.on_hand is not None:
         on_hand = static_table(settings.on_hand.source, schema, columns=("on_hand",), name="on hand", root=root)
         on_hand, missing = on_hand.with_columns(text), Missing(settings.on_hand.missing)
-    on_order = None
-    if settings.on_order is not None:
-        table = open_table(settings.on_order.source, "on order", root)
-        names = dict(zip(schema.keys, keys.columns, strict=True))
-        on_order = pl.concat(list(table.batches())).rename(names).with_columns(text)
+    on_order = None if settings.on_order is None else _open_orders(settings.on_order, schema, keys, root)
     return Inventory(on_hand, on_order, missing)
+
+
+def _open_orders(settings: TableConfig, schema: Schema, keys: pl.DataFrame, root: Path) -> pl.DataFrame | None:
+    """What is on its way, under the panel's key names; None where the table has no rows."""
+    table = open_table(settings.source, "on order", root)
+    table.require([*schema.keys, "quantity"])
+    columns = [*schema.keys, "quantity", *(["due"] if "due" in table.columns else [])]
+    rows = list(table.batches(columns))
+    if not rows:
+        return None
+    frame = pl.concat(rows, how="vertical_relaxed")
+    texts = frame.select(schema.keys).rename(dict(zip(schema.keys, keys.columns, strict=True))).cast(pl.String)
+    return texts.hstack(infer_types(frame.drop(schema.keys)))
