@@ -1,6 +1,6 @@
 """A small made-up shop: demand of a known law with stock-outs, launches, prices, promotions and a weekly season."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -100,3 +100,14 @@ def panel_of(rows, *, starts=None, observed=None, past=None, known=None, frequen
         place=np.zeros(len(rows), dtype=np.int32),
         last=int(ends.max()) if last is None and len(rows) else (last or 0),
     )
+
+
+def rewritten_after(panel, origin, seed=0):
+    """Everything a model may not see at `origin`, replaced."""
+    rng = np.random.default_rng(seed)
+    later = panel.row_periods() > origin
+    demand, observed, past = panel.demand.copy(), panel.observed.copy(), panel.past.copy()
+    observed[later] = rng.random(later.sum()) < 0.5
+    demand[later] = np.where(observed[later], 1_000 + rng.poisson(5, later.sum()), 0)
+    past[later] = rng.normal(size=past[later].shape)
+    return replace(panel, demand=demand, observed=observed, past=past)

@@ -13,7 +13,7 @@ from oracles.panels import cells_of, slow_window
 from shelfcast.data.panel import Calendar, Panel, ragged_tails
 from shelfcast.errors import DataError, StoreError
 from shelfcast.horizons import Horizon
-from shop import DAY, panel_of
+from shop import DAY, panel_of, rewritten_after
 
 ARRAYS = ("start", "indptr", "demand", "observed", "past", "known", "place")
 
@@ -101,17 +101,6 @@ def test_a_panel_without_rows(rows):
 
 
 # --- hiding --------------------------------------------------------------------------------------------------------
-
-
-def rewritten_after(panel, origin, seed=0):
-    """Everything a model may not see at `origin`, replaced."""
-    rng = np.random.default_rng(seed)
-    later = panel.row_periods() > origin
-    demand, observed, past = panel.demand.copy(), panel.observed.copy(), panel.past.copy()
-    observed[later] = rng.random(later.sum()) < 0.5
-    demand[later] = np.where(observed[later], 1_000 + rng.poisson(5, later.sum()), 0)
-    past[later] = rng.normal(size=past[later].shape)
-    return replace(panel, demand=demand, observed=observed, past=past)
 
 
 @given(panels(), st.integers(85, 112))

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from shop import DAY, WEEKDAYS, draw, panel_of
+from shop import DAY, WEEKDAYS, draw, panel_of, rewritten_after
 
 
 def test_demand_has_the_stated_season_and_lift():
@@ -42,3 +42,13 @@ def test_a_panel_of_lists_by_hand():
     assert demand.tolist() == [[1, 0, 3, 0], [0, 0, 0, 0], [0, 0, 4, 5]]
     assert observed.tolist() == [[True, False, True, False], [False] * 4, [False, False, True, True]]
     assert panel.last == 13
+
+
+def test_rewriting_changes_all_after_the_origin_and_nothing_before():
+    panel = panel_of([np.arange(1, 101)], past=np.arange(100)[:, None], known=np.ones((100, 1)))
+    other = rewritten_after(panel, 49)
+    assert (other.demand[:50] == panel.demand[:50]).all()
+    assert (other.demand[50:] != panel.demand[50:]).all()
+    assert 20 < other.observed[50:].sum() < 40
+    assert (other.past[50:] != panel.past[50:]).all()
+    assert (other.known == panel.known).all()

@@ -118,10 +118,10 @@ def load(folder: Path | str) -> Forecaster:
     path = Path(folder) / "model.json"
     try:
         name = json.loads(path.read_text())["name"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"expected a saved model in {folder}; got: {error}. Run `shelfcast fit` again.") from error
     maker = makers().get(name)
     if maker is None:
-        raise StoreError(f"the model in {folder} is named '{name}'; {nearest(name, makers())}")
+        raise StoreError(f"the model in {folder} is named '{name}'; {nearest(str(name), makers())}")
     reader: Callable[[Path], Forecaster] = maker.load  # type: ignore[attr-defined]
     return reader(Path(folder))

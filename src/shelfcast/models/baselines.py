@@ -116,20 +116,24 @@ class _Window(ABC):
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         settings["horizons"] = [[h.lead, h.span] for h in self.horizons]
         text = json.dumps({"name": self.name, "settings": settings}, indent=1)
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        self.launches_.save(Path(folder))
-        (Path(folder) / "model.json").write_text(text)
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.launches_.save(Path(folder))
+            (Path(folder) / "model.json").write_text(text)
+        except OSError as error:
+            raise StoreError(f"cannot write the model to {folder}: {error}. Choose a writable folder.") from error
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Inverse of `save`."""
-        settings: dict[str, Any] = json.loads((folder / "model.json").read_text())["settings"]
-        horizons = tuple(Horizon(*pair) for pair in settings.pop("horizons"))
-        levels = tuple(settings.pop("levels"))
         try:
-            model = cls(horizons=horizons, levels=levels, **settings)
-        except TypeError as error:
-            raise StoreError(f"{folder} was saved by another version: {error}. Run `shelfcast fit` again.") from error
+            settings: dict[str, Any] = json.loads((folder / "model.json").read_text())["settings"]
+            horizons = tuple(Horizon(*pair) for pair in settings.pop("horizons"))
+            model = cls(horizons=horizons, levels=tuple(settings.pop("levels")), **settings)
+        except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+            raise StoreError(
+                f"expected a model of this version in {folder}; got: {error}. Run `shelfcast fit` again."
+            ) from error
         model.launches_ = LaunchProfile.load(folder)
         return model
 

@@ -7,6 +7,7 @@ groups are pooled; where the panel saw none, the latest demand of every series s
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
@@ -79,10 +80,10 @@ class LaunchProfile:
     def load(cls, folder: Path) -> "LaunchProfile":
         """Inverse of `save`."""
         try:
-            with np.load(folder / "launches.npz", allow_pickle=False) as file:
+            with open(folder / "launches.npz", "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 groups = tuple(str(name) for name in file["groups"])
                 return cls(str(file["group"]) or None, groups, file["values"], file["mean"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise StoreError(f"expected launches.npz in {folder}; got: {error}. Run `shelfcast fit` again.") from error
 
 
