@@ -25,7 +25,7 @@ from shelfcast.report import Attention, Kind, ReportInputs, render, worth_a_look
 from shelfcast.report.accuracy import reading
 from shelfcast.report.aligned import align, tiling, truth
 from shelfcast.report.look import past_scores
-from shelfcast.report.numbers import short, spoken
+from shelfcast.report.numbers import folded, short, spoken
 from shelfcast.report.payload import payload
 from shelfcast.report.risks import risks
 
@@ -131,7 +131,7 @@ def test_products_are_listed_by_size_with_their_headline_forecast(inputs: Report
     assert products["middle"] == [20, 8]
     assert products["upper"] == [40, 16]
     assert products["static"] == [{"name": "department", "values": ["A", "B"]}]
-    assert products["fan"][1] == [[2, 2], [4, 4], [8, 8]]  # levels by leads
+    assert products["fan"][1] == [2, 4, 8]  # one number a level, since each is the same on both days
     assert products["span"][1] == [[4, 8, 16]]  # horizons by levels
     assert products["history"][0] == [10] * 30
     assert made["dates"][made["view"]["last"]] == "2024-10-04"  # day 20,000 after 1970-01-01
@@ -334,6 +334,8 @@ def test_tiles_of_horizons_do_not_overlap() -> None:
 
 
 def test_numbers_are_short() -> None:
+    assert short([1234.5, 12.34, 0.123], 2) == [1234, 12, 0.12]
+    assert folded([[[0, 0, 0], [1, 2, 1], [None, None, None]], [[], [3]]]) == [[0, [1, 2, 1], None], [[], 3]]
     assert short([1.0, 1234.56, 12.345, 0.1234, np.nan, np.inf, 99.96]) == [1, 1235, 12.3, 0.12, None, None, 100]
     assert [spoken(v) for v in (1234.5, 3.0, 3.44, 0.051)] == ["1,234", "3", "3.4", "0.051"]
 
@@ -425,7 +427,7 @@ def test_other_frequencies_and_locations(unit: str) -> None:
     made = payload(ReportInputs("t", panel, model="m", forecast=table, backtest={"m": [backtest]}))
     assert made["view"]["tiles"] == [[0, 4], [4, 4]]
     assert made["products"]["location"] == ["south", "north"]
-    assert made["products"]["fan"][0] == [[6, 6], [12, 12], [24, 24]]
+    assert made["products"]["fan"][0] == [6, 12, 24]
     assert made["total"]["mean"] == [20, 20]
     assert [p["origin"] - made["view"]["last"] for p in made["past"]] == [-8, -16]
     assert f"over 8 {unit}s" in made["header"]["summary"]

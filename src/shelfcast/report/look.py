@@ -83,23 +83,21 @@ class PastScores:
 
 
 def past_scores(panel: Panel, rows: Aligned) -> PastScores:
-    """Scores of each series over the complete rows of a backtest."""
-    demand, complete = truth(panel, rows)
-    demand, kept = demand[complete], rows.where(complete)
-    loss = 2 * pinball(demand[:, None], kept.values, kept.levels).mean(axis=1)
-    n = panel.n_series
-    inside = (demand >= kept.values[:, 0]) & (demand <= kept.values[:, -1])
-    count = np.bincount(kept.place, minlength=n)
-    total, lost, within = _sums(kept.place, demand, n), _sums(kept.place, loss, n), _sums(kept.place, inside, n)
+    """Scores of each series over the complete rows of a backtest; one origin at a time, to bound memory."""
+    count, total, lost, within = np.zeros((4, panel.n_series))
+    for origin in rows.origins:
+        part = rows.where(rows.origin == origin)
+        demand, complete = truth(panel, part)
+        demand, part = demand[complete], part.where(complete)
+        inside = (demand >= part.values[:, 0]) & (demand <= part.values[:, -1])
+        np.add.at(count, part.place, 1)
+        np.add.at(total, part.place, demand)
+        np.add.at(lost, part.place, 2 * pinball(demand[:, None], part.values, part.levels).mean(axis=1))
+        np.add.at(within, part.place, inside)
     with np.errstate(invalid="ignore", divide="ignore"):
         wql = np.where((count > 0) & (total > 0), lost / total, np.nan)
         share = np.where(count > 0, within / count, np.nan)
     return PastScores(wql, share, lost, total)
-
-
-def _sums(place: Ints, weights: NDArray[Any], n: int) -> Array:
-    """(n,) sum of the weights of each place."""
-    return np.bincount(place, weights=weights, minlength=n).astype(np.float64)
 
 
 def worth_a_look(inputs: ReportInputs) -> list[Attention]:

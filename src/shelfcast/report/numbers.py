@@ -29,6 +29,11 @@ def short(values: ArrayLike, digits: int = 3) -> Any:
     return out.tolist()
 
 
+def folded(fans: list[list[list[Any]]]) -> list[list[Any]]:
+    """Fans (P, Q, K) with every constant line as its one number, which the page unfolds: slow items are mostly flat."""
+    return [[line[0] if line and line.count(line[0]) == len(line) else line for line in fan] for fan in fans]
+
+
 def spoken(value: float) -> str:
     """A number in a sentence: `1,234`, `56`, `3.4`, `0.05`."""
     size = abs(value)

@@ -13,7 +13,7 @@ from shelfcast.periods import Unit
 from shelfcast.report.aligned import Aligned, Array, Ints, align, places_of, tiling
 from shelfcast.report.inputs import Attention, ReportInputs
 from shelfcast.report.look import past_scores
-from shelfcast.report.numbers import short
+from shelfcast.report.numbers import folded, short
 from shelfcast.report.risks import protected
 from shelfcast.report.total import series_levels
 
@@ -194,7 +194,7 @@ def _forecast(panel: Panel, seen: View, listed: Listing, now: Aligned) -> dict[s
     spans = [now.horizons.index(h) for h in seen.spans]
     found: dict[str, Any] = {
         "mean": short(mean[places, head]),
-        "fan": short(values[at][:, tiles][..., picks].transpose(0, 2, 1), _DRAWN),
+        "fan": folded(short(values[at][:, tiles][..., picks].transpose(0, 2, 1), _DRAWN)),
         "fan_mean": short(mean[at][:, tiles], _DRAWN),
         "span": short(values[at][:, spans][..., picks]),
         "span_mean": short(mean[at][:, spans]),
@@ -233,7 +233,7 @@ def past_fans(panel: Panel, seen: View, listed: Listing, past: Aligned) -> list[
         values, mean = past.where(past.origin == origin).dense(panel.n_series)
         own = place is not None and bool(np.isfinite(mean[place, tiles]).all())
         total = mean[place, tiles] if own else np.nansum(mean[listed.places][:, tiles], axis=0)
-        fans = short(values[at][:, tiles][..., picks].transpose(0, 2, 1), _DRAWN)
+        fans = folded(short(values[at][:, tiles][..., picks].transpose(0, 2, 1), _DRAWN))
         found.append({"origin": origin - seen.first, "fan": fans, "total": short(total)})
     return found
 

@@ -79,7 +79,9 @@ function arrivalText(i) {
 const keyOf = (row) => P.item[row] + (P.location ? "|" + P.location[row] : "");
 function openProduct(row) { location.hash = "product=" + encodeURIComponent(keyOf(row)); }
 function followHash() {
-  const dialog = byId("panel"), wanted = location.hash.startsWith("#product=") ? decodeURIComponent(location.hash.slice(9)) : null;
+  const dialog = byId("panel");
+  let wanted = null;
+  try { wanted = location.hash.startsWith("#product=") ? decodeURIComponent(location.hash.slice(9)) : null; } catch { /* a mistyped address opens nothing */ }
   const row = wanted === null ? -1 : P.item.findIndex((_, i) => keyOf(i) === wanted);
   if (row < 0) { if (dialog.open) dialog.close(); return; }
   dialog.replaceChildren(productPanel(row));
@@ -88,6 +90,8 @@ function followHash() {
   dialog.scrollTop = 0;
 }
 function closePanel() { history.replaceState(null, "", location.pathname + location.search); byId("panel").close(); }
+// A line that does not change travels as one number.
+const unfold = (fan) => fan.map((line) => (Array.isArray(line) ? line : R.view.tiles.map(() => line)));
 function pair(name, value) { return el("div", {}, el("dt", {}, name), el("dd", {}, value)); }
 function productPanel(row) {
   const box = el("div", { class: "drawer" }, el("header", {}, el("div", {}, el("h2", { id: "panel-h", tabindex: -1, autofocus: true }, productName(row)), el("p", { class: "quiet" }, productCode(row)), flags(row)), el("button", { class: "close", type: "button", "aria-label": "Close", onclick: closePanel }, "×")));
@@ -95,7 +99,7 @@ function productPanel(row) {
   if (looks.length) box.append(el("div", {}, looks.map((l) => el("p", { class: "why" }, l.text))));
   if (row >= R.header.n_charts) box.append(el("p", { class: "why" }, `Charts are kept for the ${num(R.header.n_charts)} largest products; this one is not among them.`));
   else {
-    const series = { history: P.history[row], q: P.fan && P.middle ? P.fan[row] : null, mean: P.fan_mean ? P.fan_mean[row] : null, past: R.past.map((p) => ({ origin: p.origin, fan: p.fan[row] })) };
+    const series = { history: P.history[row], q: P.fan && P.middle ? unfold(P.fan[row]) : null, mean: P.fan_mean ? P.fan_mean[row] : null, past: R.past.map((p) => ({ origin: p.origin, fan: unfold(p.fan[row]) })) };
     if (series.q && series.q.some((r) => r.some((v) => v === null))) series.q = null;
     if (series.mean && series.mean.some((v) => v === null)) series.mean = null;
     series.past = series.past.filter((p) => p.fan.every((r) => r.every((v) => v !== null)));
