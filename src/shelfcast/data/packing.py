@@ -5,7 +5,7 @@ enough: the first finds each series' first and last period, the second scatters 
 panel, not the table. Duplicates are seen because a cell is written twice; absent rows are what no row wrote.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from shelfcast.data.panel import KEYS, Calendar, FeatureNames, Panel, ragged_tails
 from shelfcast.data.schema import Absent, Duplicates, Negatives, Schema
 from shelfcast.data.tables import DemandTable, infer_types
-from shelfcast.errors import DataError
+from shelfcast.errors import DataError, nearest
 
 _DIRECT_CELLS = 1 << 26  # item x location pairs looked up in one table; beyond, by binary search
 _FILL_ROWS = 4_000_000  # rows filled forward at a time
@@ -44,6 +44,8 @@ def pack(
     DataError : anything in the tables that is not as declared; two rows of one key and date among them.
     """
     schema = sales.schema
+    _require(schema.known_columns, {"sales": sales.columns, "known": known.columns if known else ()})
+    _require(schema.static, {"sales": sales.columns, "items": items.columns if items is not None else ()})
     extents = _extents(sales)
     index = _SeriesIndex.of(extents.frame, items)
     layout = _layout(extents, index, schema, known)
@@ -79,6 +81,17 @@ def pack(
         place=np.zeros(index.series.height, dtype=np.int32),
         last=extents.last,
     )
+
+
+def _require(columns: Sequence[str], tables: Mapping[str, Sequence[str]]) -> None:
+    """Every column that the schema names must be in one of the tables."""
+    there = [name for names in tables.values() for name in names]
+    for column in columns:
+        if column not in there:
+            raise DataError(
+                f"a column '{column}' in the {' or the '.join(tables)} table", f"none; {nearest(column, there)}",
+                "correct the name in the schema",
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
