@@ -13,6 +13,9 @@ def rolling_origins(panel: Panel, n_origins: int, step: int, reach: int) -> list
 
     Raises ConfigError where the history is too short for even one period before the first of them.
     """
+    if min(n_origins, step, reach) < 1:
+        came = f"{n_origins} origins, step {step}, reach {reach}"
+        raise ConfigError("backtest", f"expected whole numbers >= 1; got {came}")
     newest = panel.last - reach
     origins = [newest - step * i for i in reversed(range(n_origins))]
     if origins[0] < panel.first:

@@ -33,6 +33,7 @@ from shelfcast.models.launches import LaunchProfile
 
 Array = NDArray[np.float64]
 _SHARD_CELLS = 20_000_000
+_LEAST = {"min_history": 1, "window": 1, "seasons": 1, "factor_window": 1, "neighbours": 0}
 _ABILITIES = frozenset({Ability.COLD_START, Ability.SPANS, Ability.SCALE_EQUIVARIANT})
 
 
@@ -61,6 +62,14 @@ class _Window(ABC):
 
     name: ClassVar[str]
     abilities: ClassVar[frozenset[Ability]] = _ABILITIES
+
+    def __post_init__(self) -> None:
+        for setting, least in _LEAST.items():
+            value = getattr(self, setting, None)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+                raise ConfigError(f"model.{setting}", f"expected a whole number >= {least}; got {value!r}")
+        if not isinstance(self.launch_group, str | None):
+            raise ConfigError("model.launch_group", f"expected the name of a static column; got {self.launch_group!r}")
 
     def fit(self, panel: Panel, *, seed: int = 0) -> Self:
         """Learn the launch profile; the rest is estimated at each origin."""
@@ -210,8 +219,9 @@ class SeasonProfile(_Window):
     name: ClassVar[str] = "season-profile"
 
     def __post_init__(self) -> None:
-        if self.factor_variance <= 0:
-            raise ConfigError("model.factor_variance", f"expected a number above 0; got {self.factor_variance}")
+        super().__post_init__()
+        if not isinstance(self.factor_variance, int | float) or not 0 < self.factor_variance < np.inf:
+            raise ConfigError("model.factor_variance", f"expected a number above 0; got {self.factor_variance!r}")
 
     def _laws(self, panel: Panel, origin: int) -> _Laws:
         season = panel.frequency.season
@@ -268,9 +278,10 @@ class SeasonalNaive(_Window):
     name: ClassVar[str] = "seasonal-naive"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         kinds = [kind.value for kind in Errors]
         if self.errors not in kinds:
-            raise ConfigError("model.errors", f"unknown errors '{self.errors}'; {nearest(self.errors, kinds)}")
+            raise ConfigError("model.errors", f"unknown errors '{self.errors}'; {nearest(str(self.errors), kinds)}")
 
     def _laws(self, panel: Panel, origin: int) -> _Laws:
         season = panel.frequency.season
