@@ -6,7 +6,7 @@ inside commands, so that `--help` and `--version` answer at once. Progress goes 
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -117,7 +117,9 @@ def check(config: Config, data: Data = None, as_json: Json = False) -> None:
     if as_json:
         _print_json(found.to_dict())
         return
-    print(found)
+    from shelfcast.errors import shorten
+
+    print("\n".join(shorten(line) for line in str(found).splitlines()))
 
 
 @app.command()
@@ -200,7 +202,12 @@ def models(as_json: Json = False) -> None:
     if as_json:
         _print_json(table.to_dicts())
         return
-    _print_table(table, "Models")
+    claims = table.columns[2:]
+    rows = [
+        [row["name"], row["summary"], ", ".join(name.replace("_", " ") for name in claims if row[name])]
+        for row in table.to_dicts()
+    ]
+    _print_rows("Models", {"name": "left", "summary": "left", "able to": "left"}, rows)
 
 
 def _run_cycle(config: Path, data: Path | None, as_json: bool) -> None:
@@ -284,20 +291,24 @@ def _progress_bar() -> Iterator[Any]:
 
 def _print_table(table: "pl.DataFrame", title: str) -> None:
     """A polars frame as a plain text table."""
+    sides = {name: "right" if dtype.is_numeric() else "left" for name, dtype in table.schema.items()}
+    _print_rows(title, sides, [[_cell(value) for value in row] for row in table.iter_rows()])
+
+
+def _print_rows(title: str, columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> None:
+    """Texts as a table; `columns` says to which side each leans. Only the first is never folded."""
     from rich.console import Console
     from rich.table import Table
 
     shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name, dtype in table.schema.items():
-        shown.add_column(name, justify="right" if dtype.is_numeric() else "left", no_wrap=not dtype.is_numeric())
-    for row in table.iter_rows():
-        shown.add_row(*(_cell(value) for value in row))
+    for place, (name, side) in enumerate(columns.items()):
+        shown.add_column(name, justify="right" if side == "right" else "left", no_wrap=place == 0)
+    for row in rows:
+        shown.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 160).print(shown)
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 

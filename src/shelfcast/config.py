@@ -11,10 +11,19 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from shelfcast.data.schema import Absent, Duplicates, Negatives, PromotionKind, Schema
-from shelfcast.errors import ConfigError, DataError, nearest
+from shelfcast.errors import ConfigError, DataError, nearest, shorten
 from shelfcast.horizons import Horizon, as_horizons, as_levels, per_period
 
 if TYPE_CHECKING:
@@ -24,7 +33,10 @@ DEFAULT_MODELS = ("seasonal-naive", "recent-quantiles", "season-quantiles", "sea
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+_ONE_SOURCE = "expected either path, or url together with sql"
 
 
 class TableConfig(_Section):
@@ -37,7 +49,7 @@ class TableConfig(_Section):
     @model_validator(mode="after")
     def _one_source(self) -> "TableConfig":
         if (self.path is None) == (self.url is None) or (self.url is None) != (self.sql is None):
-            raise ValueError("expected either path, or url together with sql")
+            raise ValueError(_ONE_SOURCE)
         return self
 
     @property
@@ -86,6 +98,14 @@ class CalendarConfig(_Section):
     country: str | None = None
     subdivision: str | None = None
 
+    @model_validator(mode="after")
+    def _one_source(self) -> "CalendarConfig":
+        if (self.path is not None and self.url is not None) or (self.url is None) != (self.sql is None):
+            raise ValueError(_ONE_SOURCE)
+        if self.path is None and self.url is None and self.country is None:
+            raise ValueError("expected a table (path, or url with sql), a country, or both")
+        return self
+
     @property
     def source(self) -> "str | Query | None":
         """What the data layer opens; None where there are holidays only."""
@@ -94,14 +114,27 @@ class CalendarConfig(_Section):
         return TableConfig(path=self.path, url=self.url, sql=self.sql).source
 
 
-def _pairs(value: Any) -> Any:
-    """Horizons as pairs or 'lead+span' texts."""
-    return tuple(Horizon.parse(v) if isinstance(v, str) else v for v in value) if isinstance(value, list) else value
+def _horizon(value: Any) -> Any:
+    """A horizon from a pair or a text 'lead+span'."""
+    try:
+        return Horizon.parse(value) if isinstance(value, str) else Horizon(*value)
+    except ConfigError as error:
+        raise _without_key(error) from None
+    except TypeError:
+        raise ValueError(f"expected 'lead+span', as '0+7', or [lead, span]; got {value!r}") from None
 
 
-Pair = Annotated[Horizon, BeforeValidator(lambda v: Horizon(*v) if isinstance(v, list | tuple) else v)]
+def _without_key(error: ConfigError) -> ValueError:
+    """The message alone: the key is known better where the config is read."""
+    return ValueError(str(error).removeprefix(f"{error.key}: ").rstrip("."))
+
+
+def _horizons(value: Any) -> Any:
+    return tuple(map(_horizon, value)) if isinstance(value, list) else value
+
+
 Spans = Annotated[
-    tuple[Pair, ...], BeforeValidator(_pairs), PlainSerializer(lambda hs: [[h.lead, h.span] for h in hs])
+    tuple[Horizon, ...], BeforeValidator(_horizons), PlainSerializer(lambda hs: [[h.lead, h.span] for h in hs])
 ]  # fmt: skip
 
 
@@ -117,9 +150,18 @@ class ForecastConfig(_Section):
     origin: date | None = None
     seed: int = 0
 
+    @field_validator("levels")
+    @classmethod
+    def _levels(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        try:
+            return as_levels(levels)
+        except ConfigError as error:
+            raise _without_key(error) from None
+
     @model_validator(mode="after")
-    def _levels(self) -> "ForecastConfig":
-        as_levels(self.levels)
+    def _something(self) -> "ForecastConfig":
+        if not self.periods and not self.spans:
+            raise ValueError("expected periods or spans to forecast; got neither")
         return self
 
     def horizons(self, further: Iterable[Horizon] = ()) -> tuple[Horizon, ...]:
@@ -202,7 +244,7 @@ def read_config(path: Path | str) -> tuple[RunConfig, Path]:
     """
     file = Path(path)
     try:
-        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+        settings = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(
             f"a config file {file}", "none", "write one with `shelfcast init YOUR_TABLE`"
@@ -230,8 +272,10 @@ def _as_config_error(error: ValidationError, settings: dict[str, Any]) -> Config
         return ConfigError(key, "unknown key", nearest(place[-1], _fields(place[:-1])))
     if first["type"] == "missing":
         return ConfigError(key, "missing", f"add it; {'.'.join(place[:-1]) or 'the top level'} needs it")
-    came = first["input"]
-    return ConfigError(key, f"{first['msg']}; got {came!r}"[:500])
+    if first["type"] == "value_error":
+        return ConfigError(key, shorten(first["ctx"]["error"], 500))
+    message = first["msg"][:1].lower() + first["msg"][1:]
+    return ConfigError(key, f"{message}; got {shorten(repr(first['input']), 300)}")
 
 
 def _fields(place: list[str]) -> list[str]:

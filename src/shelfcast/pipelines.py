@@ -5,6 +5,7 @@
 Every step that stores something publishes one run, whole or not at all, with the full config beside it.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -20,14 +21,16 @@ from shelfcast.data.calendars import calendar_from
 from shelfcast.data.packing import pack, with_calendar
 from shelfcast.data.panel import Panel
 from shelfcast.data.tables import demand_table, known_table, static_table
-from shelfcast.errors import ConfigError, StoreError
+from shelfcast.errors import ConfigError, StoreError, nearest
 from shelfcast.evaluation import calibration, compare, evaluate
 from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.horizons import Horizon
 from shelfcast.models.base import Ability, Forecaster, forecaster, load
-from shelfcast.purchasing import buy, order_horizons
+from shelfcast.purchasing import Terms, buy, order_horizons
 from shelfcast.rolling import backtest as roll
 from shelfcast.rolling import rolling_origins
+from shelfcast.runs import unwritable
+from shelfcast.segments import SEGMENTS
 from shelfcast.store import ForecastStore, RunInfo, RunKind
 
 Progress = Callable[[str, int, int], None]
@@ -201,7 +204,7 @@ def backtest(run: Run, panel: Panel) -> tuple[BacktestResult, RunInfo]:
     horizons = _horizons(run, panel)
     step = settings.step or max(panel.frequency.season if panel.frequency.season in (7, 24) else 1, 1)
     origins = rolling_origins(panel, settings.origins, step, max(h.end for h in horizons))
-    names = list(dict.fromkeys((*settings.models, run.config.forecast.model)))
+    names, kinds = _compared(run.config), _segment_kinds(settings, panel)
     forecasts: dict[str, Forecast] = {}
     done, total = 0, len(names) * (len(origins) + 2)
     for name in names:
@@ -214,7 +217,7 @@ def backtest(run: Run, panel: Panel) -> tuple[BacktestResult, RunInfo]:
             run.progress(f"backtest: {name}", done, total)
             made.append(piece.rounded() if run.config.forecast.whole_units else piece)
         forecasts[name] = concat_origins(made)
-    result = BacktestResult(forecasts, *_scores(run, panel, forecasts, done, total))
+    result = BacktestResult(forecasts, *_scores(run, panel, forecasts, kinds, done, total))
     with _publish(run, RunKind.BACKTEST, panel) as writer:
         for origin in origins:
             tables = [f.at([origin]).table().with_columns(model=pl.lit(name)) for name, f in forecasts.items()]
@@ -224,14 +227,18 @@ def backtest(run: Run, panel: Panel) -> tuple[BacktestResult, RunInfo]:
     return result, writer.info
 
 
+def _compared(config: RunConfig) -> list[str]:
+    """The models of a backtest: those listed, the baseline and the one that forecasts, each once."""
+    return list(dict.fromkeys((*config.backtest.models, config.backtest.baseline, config.forecast.model)))
+
+
 def _scores(
-    run: Run, panel: Panel, forecasts: dict[str, Forecast], done: int, total: int
+    run: Run, panel: Panel, forecasts: dict[str, Forecast], kinds: Sequence[str], done: int, total: int
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Scores, segments, calibration and comparison of every model."""
     single = products(panel)
     places = np.flatnonzero((panel.series[AGGREGATE] == SINGLE).to_numpy()) if single is not panel else None
     scores, segments, calibrated, compared = [], [], [], []
-    kinds = _segment_kinds(run.config.backtest, panel)
     own = {name: f if places is None else f.take(places) for name, f in forecasts.items()}
     for name, made in own.items():
         run.progress(f"scoring: {name}", done := done + 1, total)
@@ -240,9 +247,8 @@ def _scores(
             on, whole = (forecasts[name], panel) if kind == AGGREGATE else (made, single)
             segments.append(_by_segment(on, whole, kind))
         calibrated.append(calibration(made, single).select(pl.lit(name).alias("model"), pl.all()))
-        baseline = own.get(run.config.backtest.baseline)
-        if baseline is not None and name != baseline.model:
-            compared.append(compare(made, baseline, single))
+        if name != run.config.backtest.baseline:
+            compared.append(compare(made, own[run.config.backtest.baseline], single))
         run.progress(f"scoring: {name}", done := done + 1, total)
     empty = pl.DataFrame()
     return (
@@ -255,6 +261,10 @@ def _scores(
 
 def _segment_kinds(config: BacktestConfig, panel: Panel) -> Sequence[str]:
     """Segments asked for, promotions and aggregates where the panel has them."""
+    there = [*SEGMENTS, "promoted", *panel.series.columns]
+    for name in config.segments:
+        if name not in there:
+            raise ConfigError("backtest.segments", f"unknown segment '{name}'; {nearest(name, there)}")
     further = ["promoted"] if panel.names.promotions else []
     further += [AGGREGATE] if AGGREGATE in panel.series.columns else []
     return list(dict.fromkeys((*config.segments, *further)))
@@ -269,19 +279,25 @@ def _by_segment(made: Forecast, panel: Panel, kind: str) -> pl.DataFrame:
 
 def order(run: Run, panel: Panel, made: Forecast | None = None) -> tuple[pl.DataFrame, RunInfo]:
     """Orders from the current forecast (or the one given), published as Parquet and CSV."""
-    settings = run.config.orders
-    if settings is None:
-        raise ConfigError("orders", "the config has no [orders] section", "add one; `shelfcast init` shows how")
+    terms = _terms(run, panel)
     if made is None:
         table = run.store.scan(RunKind.FORECAST, "forecasts").collect()
         made = Forecast.from_table(table.drop("model"), panel.frequency, table["model"][0])
     run.progress("ordering", 0, 1)
-    table = buy(settings, run.config.sales.schema_(), products(panel), made, run.tables)
+    table = buy(terms, made)
     with _publish(run, RunKind.ORDERS, panel) as writer:
         writer.write("orders", table, origin=_day(panel, made.origins[-1]))
         writer.text("orders.csv", table.write_csv())
     run.progress("ordering", 1, 1)
     return table, writer.info
+
+
+def _terms(run: Run, panel: Panel) -> Terms:
+    """What orders go by; ConfigError without an `[orders]` section."""
+    settings = run.config.orders
+    if settings is None:
+        raise ConfigError("orders", "the config has no [orders] section", "add one; `shelfcast init` shows how")
+    return Terms.of(settings, run.config.sales.schema_(), products(panel), run.tables)
 
 
 def stored(store: ForecastStore, kind: RunKind, table: str) -> pl.DataFrame | None:
@@ -351,6 +367,7 @@ class CycleResult:
 def cycle(run: Run) -> CycleResult:
     """Check, panel, backtest, forecast, orders and report, in that order."""
     panel = load_panel(run)
+    _check_ahead(run, panel)
     tested, backtest_run = backtest(run, panel)
     made, forecast_run = forecast(run, panel)
     runs = {"backtest": backtest_run, "forecast": forecast_run}
@@ -358,6 +375,19 @@ def cycle(run: Run) -> CycleResult:
     if run.config.orders is not None:
         orders, runs["orders"] = order(run, panel, made)
     return CycleResult(panel, tested, made, orders, report(run, panel), runs)
+
+
+def _check_ahead(run: Run, panel: Panel) -> None:
+    """Find what is wrong with later steps before the first of them has taken its minutes."""
+    horizons = _horizons(run, panel)
+    for name in _compared(run.config):
+        _model(name, run.config.forecast, horizons)
+    _origin(run, panel)
+    if run.config.orders is not None:
+        _terms(run, panel)
+    there = next(path for path in (run.folder, *run.folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise unwritable(run.folder, f"{there} is no folder that you may write to")
 
 
 def model_table() -> pl.DataFrame:

@@ -5,6 +5,7 @@ Numbers come from the section; a column of the series of the same name (`lead_ti
 latest price in the panel counts.
 """
 
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -16,12 +17,12 @@ from shelfcast.config import OrdersConfig, TableConfig
 from shelfcast.data.panel import Panel
 from shelfcast.data.schema import Schema
 from shelfcast.data.tables import infer_types, open_table, static_table
-from shelfcast.errors import ConfigError
+from shelfcast.errors import ConfigError, DataError, shorten
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 from shelfcast.inventory.economics import Economics, Supply
 from shelfcast.inventory.orders import GridLaws, Inventory, Limits, Missing, orders
-from shelfcast.inventory.policies import policy
+from shelfcast.inventory.policies import Policy, policy
 
 Array = NDArray[np.float64]
 
@@ -32,30 +33,51 @@ def order_horizons(settings: OrdersConfig, series: pl.DataFrame) -> tuple[Horizo
     return tuple(Horizon(0, int(span)) for span in np.unique(protected))
 
 
-def buy(settings: OrdersConfig, schema: Schema, panel: Panel, made: Forecast, root: Path) -> pl.DataFrame:
+@dataclass(frozen=True)
+class Terms:
+    """What orders for N products go by, besides a forecast: stock, money, rule and limits."""
+
+    keys: pl.DataFrame
+    inventory: Inventory
+    economics: Economics
+    rule: Policy
+    limits: Limits
+
+    @classmethod
+    def of(cls, settings: OrdersConfig, schema: Schema, panel: Panel, root: Path) -> "Terms":
+        """Read and check them, so that what is wrong is said before anything is computed.
+
+        Parameters
+        ----------
+        schema : names of the key columns in the stock tables.
+        panel : the products, without aggregates.
+        root : where relative paths start.
+        """
+        keys, supply = panel.series.select(panel.keys), _supply(settings, panel.series)
+        inventory = _inventory(settings, schema, keys, root)
+        inventory.stock(keys, supply)
+        rule = policy(settings.policy, settings.settings)
+        return cls(keys, inventory, _economics(settings, panel), rule, Limits(supply, settings.budget))
+
+
+def buy(terms: Terms, made: Forecast) -> pl.DataFrame:
     """Orders for tomorrow from the latest origin of a forecast; what the columns mean is in `inventory.orders`.
 
-    Parameters
-    ----------
-    schema : names of the key columns in the stock tables.
-    panel : the products, without aggregates.
-    made : forecast of at least those products, with the horizons that `order_horizons` names.
-    root : where relative paths start.
+    `made` has at least the products of the terms, and the horizons that `order_horizons` names.
     """
-    keys = panel.series.select(panel.keys)
-    places = keys.join(made.series.with_row_index("_place"), on=panel.keys, how="left", maintain_order="left")["_place"]
+    keys = terms.keys
+    series = made.series.with_row_index("_place")
+    places = keys.join(series, on=keys.columns, how="left", maintain_order="left")["_place"]
     if places.null_count():
         missing = keys.filter(places.is_null()).rows()
         raise ConfigError("forecast", f"{len(missing)} products have no forecast, as {missing[0]}", "forecast again")
     mean = None if made.mean is None else made.mean[places, -1]
     laws = GridLaws(made.horizons, made.levels, made.values[places, -1], mean)
-    longest = int(_supply(settings, panel.series).for_items(panel.n_series).lead_time.max(initial=0))
-    ahead = panel.frequency.to_date(made.origins[-1] + 1 + np.arange(longest + 1))
+    longest = int(terms.limits.supply.for_items(keys.height).lead_time.max(initial=0))
+    ahead = made.frequency.to_date(made.origins[-1] + 1 + np.arange(longest + 1))
     dates = [date.fromisoformat(str(label)[:10]) for label in ahead]
     return orders(
-        keys, laws, _inventory(settings, schema, keys, root), _economics(settings, panel),
-        policy(settings.policy, settings.settings), Limits(_supply(settings, panel.series), settings.budget),
-        origin=made.origins[-1], dates=dates,
+        keys, laws, terms.inventory, terms.economics, terms.rule, terms.limits, origin=made.origins[-1], dates=dates
     )  # fmt: skip
 
 
@@ -71,8 +93,16 @@ def _numbers(series: pl.DataFrame, name: str, default: float | None) -> Array | 
     """A column of the series, with `default` where it is empty; `default` where there is no such column."""
     if name not in series.columns:
         return default
-    column = series[name].cast(pl.Float64, strict=False)
-    return np.asarray((column if default is None else column.fill_null(default)).fill_null(np.nan).to_numpy())
+    column = series[name]
+    if not column.dtype.is_numeric() and column.dtype != pl.Boolean:
+        column = column.cast(pl.String)
+    numbers = column.cast(pl.Float64, strict=False)
+    wrong = series.filter(numbers.is_null() & column.is_not_null())
+    if wrong.height:
+        samples = [shorten(row) for row in wrong.select("item", name).head(3).rows(named=True)]
+        came = f"something else in {wrong.height} rows"
+        raise DataError(f"numbers in column '{name}'", came, "correct them", table="items", samples=samples)
+    return np.asarray((numbers if default is None else numbers.fill_null(default)).fill_null(np.nan).to_numpy())
 
 
 def _economics(settings: OrdersConfig, panel: Panel) -> Economics:

@@ -45,6 +45,12 @@ def with_aggregates(panel: Panel, groups: Sequence[Sequence[str]], *, lag: int |
     shift = lag if lag is not None else {24: 48, 7: 56, 52: 52, 12: 12}[panel.frequency.season]
     parts = [replace(panel, series=panel.series.with_columns(pl.lit(SINGLE).alias(AGGREGATE)))]
     parts += [_aggregate(panel, tuple(columns), shift) for columns in groups]
+    keys = pl.concat([part.series.select(pl.col(panel.keys).cast(pl.String)) for part in parts])
+    twice = keys.filter(keys.is_duplicated()).unique(maintain_order=True)
+    if twice.height:
+        advice = "rename those items, or their groups; name each grouping once"
+        came = f"{twice.height} that are taken"
+        raise DataError("names of totals that no other series has", came, advice, table="panel", samples=twice.rows())
     return concat(parts)
 
 
