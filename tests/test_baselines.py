@@ -216,6 +216,16 @@ def test_a_group_with_few_launches_gets_everyones():
     assert grouped == pytest.approx(pooled)
 
 
+def test_a_launch_with_days_out_of_stock_is_left_out():
+    panel = panel_of(
+        [np.ones(30), [5.0, 6.0], [0.0, 90.0], []], starts=[0, 28, 28, 0], last=29,
+        observed=[np.ones(30), [1, 1], [0, 1], []],
+    )  # fmt: skip
+    values, _ = said("recent-quantiles", panel, horizons=[(0, 1), (0, 2), (1, 1)])
+    assert values[-1, :2].tolist() == [[5.0] * 3, [11.0] * 3]
+    assert values[-1, 2] == pytest.approx(np.quantile([6.0, 90.0], LEVELS))
+
+
 def test_without_any_launch_the_latest_demand_stands_in():
     panel = panel_of([[1, 2, 3, 7], [5, 5, 5, 9], []], last=3)
     values, mean = said("recent-quantiles", panel, horizons=[(0, 1), (0, 2)])

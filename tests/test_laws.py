@@ -88,7 +88,8 @@ def test_grid_by_hand():
     assert [float(law.cdf(v)[0]) for v in (-1, 0, 5, 10, 20, 29.9, 30, 99)] == pytest.approx(
         [0, 0.1, 0.3, 0.5, 0.7, 0.898, 1, 1]
     )
-    assert law.mean()[0] == pytest.approx(0.4 * 5 + 0.4 * 20 + 0.1 * 0 + 0.1 * 30)
+    assert law.mean()[0] == pytest.approx(0.1 * 0 + 0.4 * 5 + 0.4 * 20 + 0.1 * 30)
+    assert Grid(law.levels, law.values + 2).mean()[0] == pytest.approx(law.mean()[0] + 2)
 
 
 def test_grid_cdf_jumps_over_equal_quantiles():

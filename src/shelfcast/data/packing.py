@@ -73,7 +73,7 @@ def pack(
         series=index.series,
         start=layout.start.astype(np.int32),
         indptr=layout.indptr,
-        demand=rows.demand,
+        demand=rows.demand.astype(np.float32, copy=False),
         observed=observed,
         past=rows.past,
         known=rows.known,
@@ -237,9 +237,12 @@ def _layout(extents: _Extents, index: _SeriesIndex, schema: Schema, known: Deman
 
 @dataclass(frozen=True)
 class _Rows:
-    """The panel's flat arrays while they are filled; `present` and `hidden` say what rows wrote."""
+    """The panel's flat arrays while they are filled; `present` and `hidden` say what rows wrote.
 
-    demand: NDArray[np.float32]
+    Repeated rows are added up in float64, so that their order does not show in the float32 of the panel.
+    """
+
+    demand: NDArray[np.floating]
     present: NDArray[np.bool_]
     hidden: NDArray[np.bool_]
     known: NDArray[np.float32]
@@ -250,7 +253,8 @@ class _Rows:
     def empty(cls, layout: _Layout, schema: Schema) -> "_Rows":
         n = int(layout.indptr[-1])
         wide = [np.full((n, len(names)), np.nan, dtype=np.float32) for names in (schema.known_columns, schema.past)]
-        return cls(np.zeros(n, np.float32), np.zeros(n, bool), np.zeros(n, bool), wide[0], wide[1], [0])
+        units = np.float64 if schema.duplicates is Duplicates.SUM else np.float32
+        return cls(np.zeros(n, units), np.zeros(n, bool), np.zeros(n, bool), wide[0], wide[1], [0])
 
 
 def _scatter(rows: _Rows, layout: _Layout, index: _SeriesIndex, batch: pl.DataFrame, schema: Schema) -> None:
@@ -262,7 +266,7 @@ def _scatter(rows: _Rows, layout: _Layout, index: _SeriesIndex, batch: pl.DataFr
         keep = offset >= 0
     at = (layout.indptr[place] + offset)[keep]
     demand = batch["demand"]
-    units = demand.fill_null(0.0).to_numpy().astype(np.float32)[keep]
+    units = demand.fill_null(0.0).to_numpy().astype(rows.demand.dtype)[keep]
     if schema.duplicates is Duplicates.SUM:
         np.add.at(rows.demand, at, units)
     else:
