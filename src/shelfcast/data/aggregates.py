@@ -1,9 +1,9 @@
 """Totals as further series: stores, departments, state x category, everything.
 
 An aggregate's demand is the sum of its members' observed demand; a period counts as observed when at least half of the
-members that have a row were. Past columns are summed. Known columns are means weighted by revenue, and since they are
-known ahead, their weights must not be: a member's weight in a period is its revenue up to `lag` periods before, so a
-price up to `lag` periods ahead of an origin says nothing of sales after it.
+members that have a row were. Past columns are summed over the members where they are known. Known columns are means
+weighted by revenue, and since they are known ahead, their weights must not be: a member's weight in a period is its
+revenue up to `lag` periods before, so a price up to `lag` periods ahead of an origin says nothing of sales after it.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from shelfcast.errors import DataError, nearest
 
 AGGREGATE = "aggregate"
 SINGLE = "item"
+_TICKS = 1 << 20  # parts of a money unit; total revenue up to 8e12 fits
 
 
 def with_aggregates(panel: Panel, groups: Sequence[Sequence[str]], *, lag: int | None = None) -> Panel:
@@ -46,11 +47,7 @@ def with_aggregates(panel: Panel, groups: Sequence[Sequence[str]], *, lag: int |
     parts = [replace(panel, series=panel.series.with_columns(pl.lit(SINGLE).alias(AGGREGATE)))]
     parts += [_aggregate(panel, tuple(columns), shift) for columns in groups]
     keys = pl.concat([part.series.select(pl.col(panel.keys).cast(pl.String)) for part in parts])
-    twice = keys.filter(keys.is_duplicated()).unique(maintain_order=True)
-    if twice.height:
-        advice = "rename those items, or their groups; name each grouping once"
-        came = f"{twice.height} that are taken"
-        raise DataError("names of totals that no other series has", came, advice, table="panel", samples=twice.rows())
+    _refuse_twice(keys)
     return concat(parts)
 
 
@@ -82,7 +79,10 @@ def _aggregate(panel: Panel, columns: tuple[str, ...], lag: int) -> Panel:
     label = pl.concat_str(parts, separator=", ") if parts else pl.lit("total")
     labels = panel.series.with_columns(label.alias("_label"))["_label"]
     names = labels.unique().sort()
-    member = labels.replace_strict(names, list(range(len(names))), return_dtype=pl.Int64).to_numpy()
+    groups = panel.series.select(columns).unique() if columns else pl.DataFrame()
+    if groups.height > len(names):  # a null beside a text '?'
+        _refuse_twice(groups.select(label))
+    member = labels.replace_strict(names, list(range(len(names))), return_dtype=pl.Int64).to_numpy().astype(np.int64)
     start, indptr, cell = _cells(panel, member, len(names))
     n_cells = int(indptr[-1])
     rows = np.bincount(cell, minlength=n_cells)
@@ -91,7 +91,7 @@ def _aggregate(panel: Panel, columns: tuple[str, ...], lag: int) -> Panel:
     demand = np.bincount(cell, weights=panel.demand, minlength=n_cells)
     weights = _lagged_revenue(panel, lag)
     known = [_weighted_mean(cell, panel.known[:, j], weights, n_cells) for j in range(panel.known.shape[1])]
-    past = [np.bincount(cell, weights=np.nan_to_num(panel.past[:, j]), minlength=n_cells) for j in _columns(panel.past)]
+    past = [_sum(cell, panel.past[:, j], n_cells) for j in range(panel.past.shape[1])]
     _, at = np.unique(member, return_index=True)
     return replace(
         panel,
@@ -100,14 +100,19 @@ def _aggregate(panel: Panel, columns: tuple[str, ...], lag: int) -> Panel:
         indptr=indptr,
         demand=np.where(observed, demand, 0).astype(np.float32),
         observed=observed,
-        past=np.stack(past, axis=1).astype(np.float32) if past else np.zeros((n_cells, 0), np.float32),
+        past=np.stack(past, axis=1) if past else np.zeros((n_cells, 0), np.float32),
         known=np.stack(known, axis=1) if known else np.zeros((n_cells, 0), np.float32),
         place=panel.place[at],
     )
 
 
-def _columns(array: NDArray[np.float32]) -> range:
-    return range(array.shape[1])
+def _refuse_twice(keys: pl.DataFrame) -> None:
+    """DataError where two series have one name: forecasts of them could not be told apart."""
+    twice = keys.filter(keys.is_duplicated()).unique(maintain_order=True)
+    if twice.height:
+        advice = "rename those items, or their groups; name each grouping once"
+        came = f"{twice.height} that are taken"
+        raise DataError("names of totals that no other series has", came, advice, table="panel", samples=twice.rows())
 
 
 def _cells(
@@ -138,16 +143,23 @@ def _series(panel: Panel, columns: tuple[str, ...], names: pl.Series, at: NDArra
 def _lagged_revenue(panel: Panel, lag: int) -> NDArray[np.float64]:
     """(R,) revenue of each series from its start to `lag` periods before each row, plus a little, so that some weigh.
 
-    Units where the panel has no price. Equal weights where nothing was sold yet.
+    Units where the panel has no price. Equal weights where nothing was sold yet. Summed in whole millionths (2^-20), so
+    that what another series sells later cannot change a rounding error.
     """
     price = np.ones(len(panel.demand))
     if panel.names.price is not None:
         price = np.nan_to_num(panel.known[:, panel.names.known.index(panel.names.price)].astype(np.float64))
-    running = np.cumsum(panel.demand * price)
+    running = np.concatenate(([0], np.cumsum(np.rint(panel.demand * price * _TICKS).astype(np.int64))))
     first = np.repeat(panel.indptr[:-1], panel.lengths)
-    before = np.where(first > 0, running[first - 1], 0.0) if len(running) else running
-    at = np.arange(len(running)) - lag
-    return np.where(at >= first, running[np.maximum(at, 0)] - before, 0.0) + 1e-6
+    end = np.maximum(np.arange(len(panel.demand)) - lag + 1, first)
+    return (running[end] - running[first]) / _TICKS + 1e-6
+
+
+def _sum(cell: NDArray[np.int64], values: NDArray[np.float32], n_cells: int) -> NDArray[np.float32]:
+    """(n_cells,) sum of the values that are there; NaN where there is none."""
+    there = ~np.isnan(values)
+    total = np.bincount(cell[there], weights=values[there], minlength=n_cells)
+    return np.where(np.bincount(cell[there], minlength=n_cells) > 0, total, np.nan).astype(np.float32)
 
 
 def _weighted_mean(
