@@ -154,6 +154,14 @@ def test_coverage_of_few_samples_is_the_closed_form():
     assert covered == pytest.approx([(25 * level + 1) / 27 for level in LEVELS], abs=0.02)
 
 
+@pytest.mark.parametrize("name", sorted(baselines.MODELS))
+def test_a_constant_series_is_forecast_by_its_constant(name):
+    panel = panel_of(np.full((2, 250), 4.0))
+    values, _ = said(name, panel)
+    spans = np.array([h.span for h in HORIZONS])
+    np.testing.assert_allclose(values, np.broadcast_to(4.0 * spans[:, None], values.shape), rtol=1e-4)
+
+
 # --- history ---------------------------------------------------------------------------------------------------------
 
 
