@@ -110,16 +110,15 @@ def init(
 def check(config: Config, data: Data = None, as_json: Json = False) -> None:
     """Validate and profile the data."""
     with _running(config, data) as run:
-        from shelfcast.data.profile import profile
-        from shelfcast.pipelines import load_panel, products
+        from shelfcast import pipelines
 
-        found = profile(products(load_panel(run)))
+        found, rows = pipelines.check(run)
     if as_json:
-        _print_json(found.to_dict())
+        _print_json({"rows": rows.to_dict(), **found.to_dict()})
         return
     from shelfcast.errors import shorten
 
-    print("\n".join(shorten(line) for line in str(found).splitlines()))
+    print("\n".join(shorten(line) for line in f"{rows}\n{found}".splitlines()))
 
 
 @app.command()

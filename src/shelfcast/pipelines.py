@@ -18,9 +18,11 @@ import polars as pl
 from shelfcast.config import BacktestConfig, ForecastConfig, RunConfig, as_toml
 from shelfcast.data.aggregates import AGGREGATE, SINGLE, with_aggregates
 from shelfcast.data.calendars import calendar_from
+from shelfcast.data.intake import Intake, intake
 from shelfcast.data.packing import pack, with_calendar
 from shelfcast.data.panel import Panel
-from shelfcast.data.tables import demand_table, known_table, static_table
+from shelfcast.data.profile import Profile, profile
+from shelfcast.data.tables import DemandTable, demand_table, known_table, static_table
 from shelfcast.errors import ConfigError, StoreError, nearest
 from shelfcast.evaluation import calibration, compare, evaluate
 from shelfcast.forecast import Forecast, concat_origins
@@ -67,19 +69,28 @@ class Run:
         return ForecastStore(self.folder)
 
 
+def open_sales(run: Run) -> DemandTable:
+    """The sales table, checked as it is read; columns of the items and known tables may be absent from it."""
+    config = run.config
+    schema = config.sales.schema_()
+    elsewhere = {*(schema.known_columns if config.known else ()), *(schema.static if config.items else ())}
+    return demand_table(config.sales.source, schema, today=run.now.date(), root=run.tables, optional=elsewhere)
+
+
+def check(run: Run) -> tuple[Profile, Intake]:
+    """What the panel looks like, and what became of the rows of the sales table."""
+    return profile(products(load_panel(run))), intake(open_sales(run))
+
+
 def load_panel(run: Run) -> Panel:
     """Read, check and join the tables; add totals.
 
     Raises DataError, with the rows shown, where a table is not what the config says.
     """
     config, root = run.config, run.tables
-    schema = config.sales.schema_()
     run.progress("reading tables", 0, 1)
-    elsewhere = {
-        *(schema.known_columns if config.known else ()),
-        *(schema.static if config.items else ()),
-    }
-    sales = demand_table(config.sales.source, schema, today=run.now.date(), root=root, optional=elsewhere)
+    sales = open_sales(run)
+    schema = sales.schema
     items = static_table(config.items.source, schema, root=root) if config.items else None
     known = None
     if config.known:

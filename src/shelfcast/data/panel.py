@@ -260,6 +260,13 @@ class Panel:
         observed = self.observed[rows] & inside
         return np.where(observed, self.demand[rows], np.float32(0)), observed
 
+    def history(self, origin: int, n_periods: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Demand (N, n) and observed (N, n) of the `n_periods` up to `origin`, as `as_of(origin)` would show them.
+
+        No period after the origin is read, so nothing needs to be hidden or copied.
+        """
+        return self.window(origin - n_periods + 1, origin)
+
     def known_window(self, first: int, last: int) -> NDArray[np.float32]:
         """Known columns (N, n, Fk) over the periods `first` to `last`; NaN where there is no row."""
         rows, inside = self._rows(first, last)

@@ -95,6 +95,12 @@ class DemandTable:
         if offset == 0:
             raise self._table.no_rows()
 
+    def raw_demand(self) -> Iterator[pl.DataFrame]:
+        """Demand as numbers before negatives are clipped, in batches."""
+        role = next(role for role in self.roles if role.kind is Kind.DEMAND)
+        for batch in self._table.batches([role.source]):
+            yield pl.DataFrame({"demand": batch[role.source].cast(pl.Float64, strict=False)})
+
     def _canonical(self, rows: "Rows", roles: Sequence[Column], checked: bool) -> pl.DataFrame:
         made: dict[str, pl.Series] = {}
         for role in roles:

@@ -15,6 +15,7 @@ from shelfcast.data.panel import Panel
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+_LEAST_WEIGHT = 0.05  # a window expected to sell less than this share of a mean one says nothing of the mean
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,8 @@ class History:
     @classmethod
     def of(cls, panel: Panel, origin: int, n_periods: int) -> "History":
         """The `n_periods` before and including `origin`, seen through the gate."""
-        first = origin - n_periods + 1
-        demand, observed = panel.as_of(origin).window(first, origin)
-        return cls(first, demand.astype(np.float64), observed)
+        demand, observed = panel.history(origin, n_periods)
+        return cls(origin - n_periods + 1, demand.astype(np.float64), observed)
 
     @property
     def last(self) -> int:
@@ -88,7 +88,7 @@ class History:
         units, seen = self._units[:, high] - self._units[:, low], self._seen[:, high] - self._seen[:, low]
         running = self._weighted
         weight = seen if running is None else running[:, high] - running[:, low]
-        valid = inside & (seen > 0) & (2 * seen >= span) & (weight > 1e-9)
+        valid = inside & (seen > 0) & (2 * seen >= span) & (weight >= _LEAST_WEIGHT * seen)
         scale = float(span) if running is None else 1.0
         return Samples(np.where(valid, units * scale / np.where(valid, weight, 1.0), 0.0), valid)
 
