@@ -5,6 +5,8 @@ is written beside what it made.
 """
 
 import json
+import math
+import re
 import tomllib
 from collections.abc import Iterable
 from datetime import date
@@ -206,11 +208,6 @@ class OrdersConfig(_Section):
     on_hand: StockConfig | None = None
     on_order: TableConfig | None = None
 
-    @property
-    def protects(self) -> Horizon:
-        """The horizon that an order on the default terms protects."""
-        return Horizon(0, self.lead_time + self.review_period)
-
 
 class ReportConfig(_Section):
     """What the report says of itself."""
@@ -218,7 +215,7 @@ class ReportConfig(_Section):
     title: str = "Forecasts and orders"
     attribution: tuple[str, ...] = ()
     currency: str = ""
-    max_products: int = Field(5000, ge=1)
+    max_products: int = Field(1200, ge=1)
 
 
 class RunConfig(_Section):
@@ -301,7 +298,7 @@ def _table(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
     lines = [f"\n[{'.'.join(path)}]"] if path else []
     inner: list[str] = []
     for key, value in values.items():
-        name = key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
+        name = _key(key)
         if isinstance(value, dict):
             inner += _table(value, (*path, name))
         else:
@@ -309,6 +306,21 @@ def _table(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
     return lines + inner
 
 
+def toml_text(text: str) -> str:
+    """A text in TOML's quotes. JSON's are the same, but for the delete character, which TOML wants escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _value(value: Any) -> str:
-    """A TOML value; JSON's texts, numbers and booleans are TOML's too."""
-    return f"[{', '.join(map(_value, value))}]" if isinstance(value, list) else json.dumps(value, ensure_ascii=False)
+    """A TOML value; JSON's numbers and booleans are TOML's too, but for those that are not finite."""
+    if isinstance(value, str):
+        return toml_text(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_key(key)} = {_value(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value) if not isinstance(value, float) or math.isfinite(value) else str(value)
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_text(key)
