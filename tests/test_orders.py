@@ -53,7 +53,7 @@ def test_quantities_and_reasons_by_hand():
     assert table["cost"].to_list() == [18.0, 0.0, 90.0]
     assert table["limit"].to_list() == ["none", "enough stock", "none"]
     assert table["critical_ratio"].to_list() == [0.9] * 3
-    assert table["why"][1] == "Expect 10.4 in 2 period(s), aim at 20, have 25 and 0 on order: enough, no order."
+    assert table["why"][1] == "Expect 10 in 2 periods, aim at 20, have 25 and 0 on order: enough, no order."
     assert table.select("item", "location").equals(KEYS)
 
 

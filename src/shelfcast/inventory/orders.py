@@ -312,7 +312,9 @@ def _why(table: pl.DataFrame, plan: _Plan, unlimited: Array, recorded: Array, su
     after, mean = pl.col("position") + pl.col("quantity"), pl.col("mean_demand")
     numbers = numbers.with_columns(cover=after / mean * pl.col("span"))
     seen = ("mean_demand", "span", "target", "on_hand", "on_order")
-    start = _text("Expect {} in {} period(s), aim at {}, have {} and {} on order: ", seen)
+    start = _text("Expect {} in {} periods, aim at {}, have {} and {} on order: ", seen).str.replace(
+        " 1 periods", " 1 period"
+    )
     ending = pl.coalesce(pl.when(pl.col("limit") == b.value).then(_text(*_ENDINGS[b])) for b in Bound)
     level = _text(" The forecast stops at level {}, {} was asked.", ("top", "level"), 3)
     notes = (
@@ -329,9 +331,14 @@ _LONG = 4  # stock for more than four times the protected periods is worth a rem
 
 
 def _text(template: str, columns: Sequence[str], decimals: int = 1) -> pl.Expr:
-    """The template filled with numbers, without a trailing `.0`."""
-    shown = [pl.col(c).cast(pl.Float64).round(decimals).cast(pl.String).str.strip_suffix(".0") for c in columns]
-    return pl.format(template, *shown) if shown else pl.lit(template)
+    """The template filled with numbers: whole from ten units on, without a trailing `.0`."""
+    return pl.format(template, *(_number(c, decimals) for c in columns)) if columns else pl.lit(template)
+
+
+def _number(column: str, decimals: int) -> pl.Expr:
+    value = pl.col(column).cast(pl.Float64)
+    shown = pl.when(value.abs() >= 10).then(value.round(0)).otherwise(value.round(decimals))
+    return shown.cast(pl.String).str.strip_suffix(".0")
 
 
 def _same_keys(keys: pl.DataFrame, table: pl.DataFrame, called: str, column: str) -> None:
