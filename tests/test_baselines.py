@@ -9,7 +9,7 @@ import pytest
 from oracles import windows as slow
 from shelfcast.errors import ConfigError, DataError
 from shelfcast.horizons import Horizon
-from shelfcast.models import baselines
+from shelfcast.models import baselines, local
 from shelfcast.models.base import forecaster
 from shelfcast.models.history import History, Samples, merge
 from shelfcast.models.launches import MIN_LAUNCHES, LaunchProfile
@@ -300,7 +300,7 @@ def test_settings_are_checked_when_made(name, settings):
 @pytest.mark.parametrize("name", sorted(baselines.MODELS))
 def test_small_shards_say_the_same(name, holed, monkeypatch):
     whole, mean = said(name, holed)
-    monkeypatch.setattr(baselines, "_SHARD_CELLS", 3 * T)
+    monkeypatch.setattr(local, "_SHARD_CELLS", 3 * T)
     pieces, piece_mean = said(name, holed)
     assert pieces == pytest.approx(whole, rel=1e-6)
     assert piece_mean == pytest.approx(mean, rel=1e-6)

@@ -10,31 +10,23 @@ similar products (`launches`). Local models: `fit` learns the launch profile alo
     season-profile     divide by a shrunken season factor, quantiles of the latest sums, multiply back
 """
 
-import json
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import Enum
-from pathlib import Path
 from statistics import NormalDist
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shelfcast.data.panel import Panel
-from shelfcast.errors import ConfigError, NotFittedError, StoreError, nearest
-from shelfcast.forecast import Forecast, concat_series
+from shelfcast.errors import ConfigError, nearest
 from shelfcast.horizons import Horizon
 from shelfcast.laws import Empirical
-from shelfcast.models.base import DEFAULT_LEVELS, Ability
 from shelfcast.models.history import History, Samples, merge
-from shelfcast.models.launches import LaunchProfile
+from shelfcast.models.local import Laws, LocalForecaster
 
 Array = NDArray[np.float64]
-_SHARD_CELLS = 20_000_000
-_LEAST = {"min_history": 1, "window": 1, "seasons": 1, "factor_window": 1, "neighbours": 0}
-_ABILITIES = frozenset({Ability.COLD_START, Ability.SPANS, Ability.SCALE_EQUIVARIANT})
 
 
 class Errors(Enum):
@@ -44,111 +36,8 @@ class Errors(Enum):
     GAUSSIAN = "gaussian"
 
 
-class _Laws(Protocol):
-    """Quantiles (N, Q), mean (N,) and usable samples (N,) of one horizon."""
-
-    def __call__(self, horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]: ...
-
-
 @dataclass
-class _Window(ABC):
-    """What the four share: settings, fit, prediction in shards, save and load."""
-
-    horizons: tuple[Horizon, ...]
-    levels: tuple[float, ...] = DEFAULT_LEVELS
-    launch_group: str | None = None
-    min_history: int = 4
-    launches_: LaunchProfile | None = field(default=None, init=False, repr=False)
-
-    name: ClassVar[str]
-    abilities: ClassVar[frozenset[Ability]] = _ABILITIES
-
-    def __post_init__(self) -> None:
-        for setting, least in _LEAST.items():
-            value = getattr(self, setting, None)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-                raise ConfigError(f"model.{setting}", f"expected a whole number >= {least}; got {value!r}")
-        if not isinstance(self.launch_group, str | None):
-            raise ConfigError("model.launch_group", f"expected the name of a static column; got {self.launch_group!r}")
-
-    def fit(self, panel: Panel, *, seed: int = 0) -> Self:
-        """Learn the launch profile; the rest is estimated at each origin."""
-        if self.launch_group is not None:
-            panel.column(self.launch_group)
-        self.launches_ = LaunchProfile.learn(panel, self.horizons, self.levels, self.launch_group)
-        return self
-
-    def predict(self, panel: Panel, origins: Sequence[int]) -> Forecast:
-        """Forecast every series at every origin; memory is bounded by shards of series."""
-        if self.launches_ is None:
-            raise NotFittedError(f"'{self.name}' has not been fitted; call fit(panel) before predict.")
-        periods = max(panel.last - panel.first + 1, 1)
-        parts = [self._predict_shard(piece, origins) for piece in _shards(panel, _SHARD_CELLS // min(periods, 1000))]
-        return concat_series(parts)
-
-    def _predict_shard(self, panel: Panel, origins: Sequence[int]) -> Forecast:
-        assert self.launches_ is not None
-        shape = (panel.n_series, len(origins), len(self.horizons), len(self.levels))
-        values, mean = np.zeros(shape, dtype=np.float32), np.zeros(shape[:-1], dtype=np.float32)
-        group = self.launches_.of(panel)
-        for o, origin in enumerate(origins):
-            laws = self._laws(panel, origin)
-            for k, horizon in enumerate(self.horizons):
-                quantiles, centre, count = laws(horizon)
-                own = count >= self.min_history
-                chosen = np.where(own[:, None], quantiles, self.launches_.values[group, k])
-                values[:, o, k] = np.maximum.accumulate(np.maximum(chosen, 0.0), axis=1)
-                mean[:, o, k] = np.maximum(np.where(own, centre, self.launches_.mean[group, k]), 0.0)
-        series = panel.series.select(panel.keys)
-        return Forecast(
-            series, tuple(origins), panel.frequency, self.horizons, self.levels, values, mean, self.name
-        )  # fmt: skip
-
-    @abstractmethod
-    def _laws(self, panel: Panel, origin: int) -> _Laws:
-        """The law of each horizon at one origin."""
-
-    @property
-    def _reach(self) -> int:
-        """Longest span forecast."""
-        return max(h.span for h in self.horizons)
-
-    def _quantiles(self, samples: Samples) -> tuple[Array, Array, NDArray[np.int64]]:
-        count = samples.count
-        law = Empirical.of(samples.values, samples.valid | (count == 0)[:, None])
-        return law.quantile(self.levels), samples.mean(), count
-
-    def save(self, folder: Path) -> None:
-        """Write settings to `model.json` and the launch profile to `launches.npz`."""
-        if self.launches_ is None:
-            raise NotFittedError(f"'{self.name}' has not been fitted; there is nothing to save.")
-        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
-        settings["horizons"] = [[h.lead, h.span] for h in self.horizons]
-        text = json.dumps({"name": self.name, "settings": settings}, indent=1)
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self.launches_.save(Path(folder))
-            (Path(folder) / "model.json").write_text(text)
-        except OSError as error:
-            raise StoreError(f"cannot write the model to {folder}: {error}. Choose a writable folder.") from error
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Inverse of `save`."""
-        try:
-            settings: dict[str, Any] = json.loads((folder / "model.json").read_text())["settings"]
-            horizons = tuple(Horizon(*pair) for pair in settings.pop("horizons"))
-            model = cls(horizons=horizons, levels=tuple(settings.pop("levels")), **settings)
-        except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
-            raise StoreError(
-                f"expected a model of this version in {folder}; got: {error}. Run `shelfcast fit` again."
-            ) from error
-        model.launches_ = LaunchProfile.load(folder)
-        return model
-
-
-@dataclass
-class RecentQuantiles(_Window):
+class RecentQuantiles(LocalForecaster):
     """Quantiles of the latest `window` sums, whatever the season.
 
     Parameters
@@ -159,14 +48,14 @@ class RecentQuantiles(_Window):
     window: int | None = None
     name: ClassVar[str] = "recent-quantiles"
 
-    def _laws(self, panel: Panel, origin: int) -> _Laws:
+    def _laws(self, panel: Panel, origin: int) -> Laws:
         n = self.window or _default_window(panel)
         history = History.of(panel, origin, n + self._reach - 1)
-        return _cached(lambda h: self._quantiles(history.recent(h.span, n)), key=lambda h: h.span)
+        return _cached(lambda h: _quantiles(self.levels, history.recent(h.span, n)), key=lambda h: h.span)
 
 
 @dataclass
-class SeasonQuantiles(_Window):
+class SeasonQuantiles(LocalForecaster):
     """Quantiles of the sums that began at the same place of the season, in the last `seasons` seasons.
 
     With daily data: the same weekday. With weeks and months, whose season is a year, neighbouring places count too. A
@@ -182,7 +71,7 @@ class SeasonQuantiles(_Window):
     neighbours: int | None = None
     name: ClassVar[str] = "season-quantiles"
 
-    def _laws(self, panel: Panel, origin: int) -> _Laws:
+    def _laws(self, panel: Panel, origin: int) -> Laws:
         season = panel.frequency.season
         n = self.seasons or (26 if season in (7, 24) else 3)
         recent = _default_window(panel)
@@ -194,13 +83,13 @@ class SeasonQuantiles(_Window):
         def law(horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]:
             newest = origin + horizon.lead + 1 - -(-horizon.end // season) * season
             same = history.sums(newest - back.ravel(), horizon.span)
-            return self._quantiles(merge(same, history.recent(horizon.span, recent), self.min_history))
+            return _quantiles(self.levels, merge(same, history.recent(horizon.span, recent), self.min_history))
 
         return _cached(law, key=lambda h: (h.span, h.lead - -(-h.end // season) * season))
 
 
 @dataclass
-class SeasonProfile(_Window):
+class SeasonProfile(LocalForecaster):
     """Divide by a season factor, take the quantiles of the latest `window` sums, multiply back.
 
     The factor of a place in the season is the series' mean there over its mean, shrunk to 1 by the noise of that mean:
@@ -223,7 +112,7 @@ class SeasonProfile(_Window):
         if not isinstance(self.factor_variance, int | float) or not 0 < self.factor_variance < np.inf:
             raise ConfigError("model.factor_variance", f"expected a number above 0; got {self.factor_variance!r}")
 
-    def _laws(self, panel: Panel, origin: int) -> _Laws:
+    def _laws(self, panel: Panel, origin: int) -> Laws:
         season = panel.frequency.season
         n = self.window or _default_window(panel)
         n_factor = (self.factor_window or (104 if season in (7, 24) else 3)) * season
@@ -235,7 +124,7 @@ class SeasonProfile(_Window):
 
         def law(horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]:
             if horizon.span not in per_span:
-                per_span[horizon.span] = self._quantiles(scaled.recent(horizon.span, n))
+                per_span[horizon.span] = _quantiles(self.levels, scaled.recent(horizon.span, n))
             quantiles, mean, count = per_span[horizon.span]
             ahead = place(origin + np.arange(horizon.lead + 1, horizon.end + 1))
             weight = factors[:, ahead].sum(axis=1)
@@ -260,7 +149,7 @@ class SeasonProfile(_Window):
 
 
 @dataclass
-class SeasonalNaive(_Window):
+class SeasonalNaive(LocalForecaster):
     """Last season's value, with the law of past seasonal differences.
 
     A target `m` seasons ahead of the newest complete season repeats the window `m` seasons before it. Empirical errors
@@ -283,7 +172,7 @@ class SeasonalNaive(_Window):
         if self.errors not in kinds:
             raise ConfigError("model.errors", f"unknown errors '{self.errors}'; {nearest(str(self.errors), kinds)}")
 
-    def _laws(self, panel: Panel, origin: int) -> _Laws:
+    def _laws(self, panel: Panel, origin: int) -> Laws:
         season = panel.frequency.season
         ahead = max(-(-h.end // season) for h in self.horizons)
         n = (self.seasons or (26 if season in (7, 24) else 3)) * season
@@ -297,7 +186,7 @@ class SeasonalNaive(_Window):
             steps = 1 if gaussian else m
             if (span, steps) not in kept:
                 found = _differences(history, span, n, steps * season)
-                quantiles = self._gaussian(found) if gaussian else self._quantiles(found)[0]
+                quantiles = self._gaussian(found) if gaussian else _quantiles(self.levels, found)[0]
                 kept[span, steps] = quantiles, found.count
             quantiles, count = kept[span, steps]
             return (quantiles * np.sqrt(m) if gaussian else quantiles), count
@@ -331,12 +220,19 @@ def _differences(history: History, span: int, n_samples: int, distance: int) -> 
     return Samples(np.where(valid, later.values - earlier.values, 0.0), valid)
 
 
+def _quantiles(levels: tuple[float, ...], samples: Samples) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Quantiles (N, Q), mean (N,) and number (N,) of the samples."""
+    count = samples.count
+    law = Empirical.of(samples.values, samples.valid | (count == 0)[:, None])
+    return law.quantile(levels), samples.mean(), count
+
+
 def _default_window(panel: Panel) -> int:
     """Periods of recent history: long enough for quantiles, short enough to follow the level."""
     return {24: 24 * 56, 7: 56, 52: 26, 12: 12}[panel.frequency.season]
 
 
-def _cached(law: _Laws, key: Callable[[Horizon], object]) -> _Laws:
+def _cached(law: Laws, key: Callable[[Horizon], object]) -> Laws:
     """Horizons with one key share one law, so 28 days of seven weekdays cost seven."""
     known: dict[object, tuple[Array, Array, NDArray[np.int64]]] = {}
 
@@ -349,12 +245,6 @@ def _cached(law: _Laws, key: Callable[[Horizon], object]) -> _Laws:
     return look_up
 
 
-def _shards(panel: Panel, n_series: int) -> list[Panel]:
-    """Consecutive slices of at most `n_series` series; one empty slice for an empty panel."""
-    size = max(n_series, 1)
-    return [panel.take(slice(i, min(i + size, panel.n_series))) for i in range(0, max(panel.n_series, 1), size)]
-
-
-MODELS: dict[str, type[_Window]] = {
+MODELS: dict[str, type[LocalForecaster]] = {
     model.name: model for model in (SeasonalNaive, RecentQuantiles, SeasonQuantiles, SeasonProfile)
 }
