@@ -129,11 +129,16 @@ def _economics(settings: OrdersConfig, panel: Panel) -> Economics:
 
 
 def _latest_price(panel: Panel) -> Array | None:
-    """(N,) price at the last period of each series; the median of all where a series has none."""
+    """(N,) the last price of each series up to the panel's last period; the median of all where a series has none."""
     if panel.names.price is None:
         return None
-    column = panel.known_window(panel.last, panel.last)[:, 0, panel.names.known.index(panel.names.price)]
-    return np.where(np.isnan(column), np.nanmedian(column), column).astype(np.float64)
+    price = panel.known[:, panel.names.known.index(panel.names.price)]
+    rows = np.flatnonzero(~np.isnan(price) & (panel.row_periods() <= panel.last))
+    if not len(rows):
+        return None
+    latest = np.full(panel.n_series, np.nan)
+    latest[panel.row_series()[rows]] = price[rows]  # the last of a series' rows stays
+    return np.where(np.isnan(latest), np.nanmedian(latest), latest)
 
 
 def _inventory(settings: OrdersConfig, schema: Schema, keys: pl.DataFrame, root: Path) -> Inventory:
