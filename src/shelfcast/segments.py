@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from shelfcast.data.panel import Panel
-from shelfcast.data.profile import demand_classes
+from shelfcast.data.profile import demand_classes, first_sale, velocity_classes
 from shelfcast.errors import ConfigError, nearest
 from shelfcast.horizons import Horizon
 
@@ -43,26 +43,8 @@ def segments(panel: Panel, origin: int) -> pl.DataFrame:
     age = origin + 1 - np.concatenate(sold_first)
     ages = np.select([age <= 0, age < quarter, age < year], ["unsold", "new", "young"], "established")
     return pl.DataFrame(
-        {"velocity": _velocity(np.concatenate(rate)), "demand_class": pl.concat(classes), "age": ages}
+        {"velocity": velocity_classes(np.concatenate(rate)), "demand_class": pl.concat(classes), "age": ages}
     )  # fmt: skip
-
-
-def first_sale(panel: Panel) -> NDArray[np.int64]:
-    """(N,) period of the first observed positive demand; after `panel.last` where there is none."""
-    rows = np.flatnonzero(panel.observed & (panel.demand > 0))
-    series, place = np.unique(np.searchsorted(panel.indptr, rows, side="right") - 1, return_index=True)
-    found = np.full(panel.n_series, panel.last + 1, dtype=np.int64)
-    found[series] = rows[place] - panel.indptr[series] + panel.start[series]
-    return found
-
-
-def _velocity(rate: Array) -> NDArray[np.str_]:
-    """(N,) class by the share of all units that faster series sell; `rate` (N,) units per period."""
-    order = np.argsort(-rate, kind="stable")
-    before = np.empty_like(rate)
-    before[order] = np.cumsum(rate[order]) - rate[order]
-    share = before / max(rate.sum(), 1e-300)
-    return np.select([rate <= 0, share < 0.8, share < 0.95], ["none", "fast", "medium"], "slow")
 
 
 @dataclass(frozen=True)

@@ -221,17 +221,31 @@ def _warnings(made: Profile, panel: Panel) -> list[str]:
     return found
 
 
+def first_sale(panel: Panel) -> NDArray[np.int64]:
+    """(N,) period of the first observed positive demand; after `panel.last` where there is none."""
+    rows = np.flatnonzero(panel.observed & (panel.demand > 0))
+    series, place = np.unique(np.searchsorted(panel.indptr, rows, side="right") - 1, return_index=True)
+    found = np.full(panel.n_series, panel.last + 1, dtype=np.int64)
+    found[series] = rows[place] - panel.indptr[series] + panel.start[series]
+    return found
+
+
+def pareto_classes(amount: Floats, names: tuple[str, str, str]) -> NDArray[np.str_]:
+    """(N,) `names` of the series that together make the first 80 % of an amount (N,), the next 15 % and the rest."""
+    order = np.argsort(-amount, kind="stable")
+    before = np.empty_like(amount)
+    before[order] = np.cumsum(amount[order]) - amount[order]
+    share = before / max(amount.sum(), 1e-300)
+    return np.select([(amount > 0) & (share < _FAST), (amount > 0) & (share < _MEDIUM)], names[:2], names[2])
+
+
 def velocity_classes(rate: Floats) -> NDArray[np.str_]:
     """(N,) class of each series from `rate` (N,) in units per period.
 
     `fast` are the series that together sell the first 80 % of units, `medium` the next 15 %, `slow` the rest, `none`
     those that sold nothing.
     """
-    order = np.argsort(-rate, kind="stable")
-    before = np.empty_like(rate)
-    before[order] = np.cumsum(rate[order]) - rate[order]
-    share = before / max(rate.sum(), 1e-300)
-    return np.select([rate <= 0, share < _FAST, share < _MEDIUM], ["none", "fast", "medium"], "slow")
+    return np.where(rate > 0, pareto_classes(rate, ("fast", "medium", "slow")), "none")
 
 
 def demand_classes(panel: Panel) -> NDArray[np.str_]:

@@ -1,0 +1,170 @@
+"""Demand classes and expert rules: which series goes to which model, and why.
+
+Rules are data, a table a user can read and replace. Its columns are classes (`demand_class`, `abc`, `life`,
+`seasonal`) or static columns of the panel, each holding a value or `*`; then `model`, a point model's name, and
+`season` and `price`, whether the add-ons go with it. The first rule that fits a series routes it. Classes, as of an
+origin:
+
+    demand_class   smooth, intermittent, erratic, lumpy (ADI 1.32, CV2 0.49), none without demand
+    abc            A: the series that together make 80 % of a year's value, B: the next 15 %, C: the rest
+    life           new: first sold within a quarter of a year; ended: sold nothing in that time; unsold; else current
+    seasonal       yes where places of the season differ by more than chance (F test at 1 %, normal approximation)
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from shelfcast.data.panel import Panel
+from shelfcast.data.profile import demand_classes, first_sale, pareto_classes
+from shelfcast.errors import ConfigError, DataError, nearest
+
+CLASSES = ("demand_class", "abc", "life", "seasonal")
+ACTIONS = ("model", "season", "price")
+ANY = "*"
+DEMAND_CLASSES = ("smooth", "erratic", "intermittent", "lumpy", "none")
+_SEASONS = 26  # seasons in which places are compared
+_SHARD_ROWS = 10_000_000
+
+DEFAULT_RULES = pl.DataFrame(
+    [
+        ("*", "ended", "window-average", False, False),
+        ("*", "new", "window-average", True, True),
+        ("smooth", "*", "damped", True, True),
+        ("erratic", "*", "ses", True, True),
+        ("intermittent", "*", "ses", True, True),
+        ("lumpy", "*", "tsb", True, True),
+        ("*", "*", "ses", True, True),
+    ],
+    schema={
+        "demand_class": pl.String,
+        "life": pl.String,
+        "model": pl.String,
+        "season": pl.Boolean,
+        "price": pl.Boolean,
+    },
+    orient="row",
+)
+
+
+def classify(panel: Panel, origin: int) -> pl.DataFrame:
+    """The classes (N rows) of every series as of an origin; nothing after it is read."""
+    parts = [_classified(piece.as_of(origin)) for piece in panel.shards(_SHARD_ROWS)]
+    if not parts:
+        return pl.DataFrame(schema=dict.fromkeys(CLASSES, pl.String))
+    table = pl.concat(parts)
+    return table.with_columns(abc=pareto_classes(table["abc"].to_numpy(), ("A", "B", "C"))).select(CLASSES)
+
+
+def _classified(seen: Panel) -> pl.DataFrame:
+    """Classes of a piece, with the year's value in place of `abc`."""
+    year, quarter = round(seen.frequency.year), round(seen.frequency.year / 4)
+    demand, _ = seen.history(seen.last, year)
+    units = demand.sum(axis=1, dtype=np.float64)
+    value = units * _price(seen)
+    lately = demand[:, -quarter:].sum(axis=1) > 0
+    sold = np.add.reduceat(np.append(seen.demand, 0.0), seen.indptr[:-1]) * (seen.lengths > 0) > 0
+    old = first_sale(seen) <= seen.last - quarter
+    life = np.select([~sold, sold & ~old, ~lately], ["unsold", "new", "ended"], "current")
+    return pl.DataFrame(
+        {
+            "demand_class": pl.Series(demand_classes(seen)).cast(pl.String),
+            "abc": value,
+            "life": life,
+            "seasonal": np.where(_is_seasonal(seen), "yes", "no"),
+        }
+    )
+
+
+def _price(seen: Panel) -> NDArray[np.float64]:
+    """(N,) price at the origin; 1 where there is none."""
+    if seen.names.price is None:
+        return np.ones(seen.n_series)
+    column = seen.known_window(seen.last, seen.last)[:, 0, seen.names.known.index(seen.names.price)]
+    return np.nan_to_num(column, nan=1.0).astype(np.float64)
+
+
+def _is_seasonal(seen: Panel) -> NDArray[np.bool_]:
+    """(N,) whether the variance between places of the season exceeds what chance gives."""
+    season = seen.frequency.season
+    demand, observed = seen.history(seen.last, min(_SEASONS, 4 if season > 24 else _SEASONS) * season)
+    n_periods = demand.shape[1]
+    place = np.eye(season)[seen.frequency.season_position(seen.last - n_periods + 1 + np.arange(n_periods))]
+    weight = observed.astype(np.float64)
+    count, units = weight @ place, (demand * weight) @ place
+    total = np.maximum(weight.sum(axis=1), 1.0)
+    mean = units.sum(axis=1) / total
+    filled = (count > 0).sum(axis=1)
+    between = (np.square(units) / np.maximum(count, 1.0)).sum(axis=1) - total * mean**2
+    within = (np.square(demand) * weight).sum(axis=1) - (np.square(units) / np.maximum(count, 1.0)).sum(axis=1)
+    free = np.maximum(filled - 1, 1), np.maximum(total - filled, 1)
+    ratio = (between / free[0]) / np.maximum(within / free[1], 1e-12)
+    spread = np.sqrt(2.0 / free[0] + 2.0 / free[1])
+    return np.asarray((total >= 3 * season) & (mean > 0) & (ratio > 1.0 + 2.33 * spread))
+
+
+def check_rules(rules: pl.DataFrame, models: Sequence[str], static: Sequence[str]) -> pl.DataFrame:
+    """Rules with every class column as text and both add-ons as booleans.
+
+    Raises ConfigError for an unknown column, model or value, with those there are.
+    """
+    for column in rules.columns:
+        if column not in (*CLASSES, *ACTIONS, *static):
+            raise ConfigError("rules", f"unknown column '{column}'", nearest(column, (*CLASSES, *ACTIONS, *static)))
+    if "model" not in rules.columns or not rules.height:
+        raise ConfigError("rules", "expected a column 'model' and at least one rule", "see `shelfcast classes`")
+    for name in rules["model"].unique().to_list():
+        if name not in models:
+            raise ConfigError("rules.model", f"unknown model '{name}'", nearest(str(name), models))
+    keys = [c for c in rules.columns if c not in ACTIONS]
+    flags = [(pl.col(c) if c in rules.columns else pl.lit(True)).alias(c) for c in ("season", "price")]
+    return rules.select(pl.col(keys).cast(pl.String).fill_null(ANY), "model", *flags)
+
+
+def route(series: pl.DataFrame, classes: pl.DataFrame, rules: pl.DataFrame) -> NDArray[np.int64]:
+    """(N,) the first rule that fits each series.
+
+    Raises ConfigError where no rule fits some, with three of them.
+    """
+    keys = [c for c in rules.columns if c not in ACTIONS]
+    table = classes.hstack([series[c].cast(pl.String).fill_null("?") for c in keys if c not in classes.columns])
+    chosen = np.full(series.height, -1, dtype=np.int64)
+    for place, rule in enumerate(rules.select(keys).iter_rows(named=True)):
+        fits = np.ones(series.height, dtype=bool)
+        for column, value in rule.items():
+            if value != ANY:
+                fits &= (table[column] == value).to_numpy()
+        chosen[(chosen < 0) & fits] = place
+    lost = np.flatnonzero(chosen < 0)
+    if len(lost):
+        shown = series.select("item").hstack(table)[pl.Series(lost[:3])].rows(named=True)
+        raise ConfigError("rules", f"no rule fits {len(lost):,} series, as {shown}", "end with a rule of '*' only")
+    return chosen
+
+
+def read_rules(path: Path) -> pl.DataFrame:
+    """Rules from TOML (`[[rules]]` tables) or Parquet; checked by `check_rules` when used."""
+    import tomllib
+
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pl.read_parquet(path)
+        return pl.DataFrame(tomllib.loads(path.read_text(encoding="utf-8"))["rules"])
+    except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
+        raise DataError(
+            "a rules table: TOML with [[rules]], or Parquet", f"{path}: {error}", "see docs/models.md"
+        ) from None  # fmt: skip
+
+
+def summary(panel: Panel, origin: int, rules: pl.DataFrame) -> pl.DataFrame:
+    """How many series go where, and why: one row a rule that is used, with its classes, model, series and units."""
+    classes = classify(panel, origin)
+    chosen = route(panel.series, classes, rules)
+    units = panel.history(origin, round(panel.frequency.year))[0].sum(axis=1, dtype=np.float64)
+    table = (
+        pl.DataFrame({"rule": chosen, "units": units}).group_by("rule").agg(pl.len().alias("series"), pl.sum("units"))
+    )
+    return rules.with_row_index("rule").with_columns(pl.col("rule").cast(pl.Int64)).join(table, on="rule").sort("rule")
