@@ -234,7 +234,8 @@ def backtest(run: Run, panel: Panel) -> tuple[BacktestResult, RunInfo]:
             tables = [f.at([origin]).table().with_columns(model=pl.lit(name)) for name, f in forecasts.items()]
             writer.write("forecasts", pl.concat(tables), origin=_day(panel, origin))
         for name in ("scores", "segments", "calibration", "comparison"):
-            writer.write(name, getattr(result, name))
+            if (table := getattr(result, name)).width:  # DuckDB reads no Parquet file without columns
+                writer.write(name, table)
     return result, writer.info
 
 
@@ -314,10 +315,9 @@ def _terms(run: Run, panel: Panel) -> Terms:
 def stored(store: ForecastStore, kind: RunKind, table: str) -> pl.DataFrame | None:
     """A table of the current run of a kind, or None where there is none."""
     try:
-        found = store.scan(kind, table).collect()
+        return store.scan(kind, table).collect()
     except StoreError:
         return None
-    return found if found.width else None
 
 
 def report(run: Run, panel: Panel) -> Path:
