@@ -93,7 +93,7 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
     "rich": {"cli": "progress and tables"},
     "torch": {},
     "lightgbm": {},
-    "statsforecast": {},
+    "statsforecast": {"models/classical": "automatic textbook methods, an optional extra"},
     "pandas": {},
 }
 
