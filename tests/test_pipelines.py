@@ -210,6 +210,43 @@ def test_orders_from_the_stored_forecast(folder):
     assert stored_orders.equals(direct)
 
 
+def test_orders_need_a_forecast_from_today(folder):
+    """A forecast from before the latest sales protects other days than an order placed now."""
+    early = a_run(folder, {"periods = 5": "periods = 5\norigin = 2024-03-20"})
+    forecast(early, load_panel(early))
+    order(early, load_panel(early))
+    run = a_run(folder)
+    with pytest.raises(ConfigError, match="from 2024-03-20, the sales are at 2024-03-30"):
+        order(run, load_panel(run))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("levels = [0.1, 0.5, 0.9]", "levels = [0.1, 0.9]", "levels"),
+        ("periods = 5", "periods = 6", "horizons"),
+        ("lead_time = 2", "lead_time = 9", "horizons"),
+        ('"season-profile"', '"recent-quantiles"', "model"),
+    ],
+)
+def test_a_saved_model_that_is_not_the_configs(folder, old, new, what):
+    run = a_run(folder)
+    saved = fit(run, load_panel(run))
+    other = a_run(folder, {old: new})
+    with pytest.raises(ConfigError, match=f"other {what} than the config"):
+        forecast(other, load_panel(other), saved)
+
+
+def test_a_damaged_store_is_not_an_empty_one(folder):
+    run = a_run(folder)
+    panel = load_panel(run)
+    _, info = forecast(run, panel)
+    part = next(run.store.path(info, "forecasts").iterdir())
+    part.write_bytes(part.read_bytes()[:-9])
+    with pytest.raises(StoreError, match="cut or changed"):
+        pipelines.report(run, panel)
+
+
 def test_cycle_without_orders(folder):
     text = CONFIG[: CONFIG.index("[orders]")]
     settings, root = read_config(write_config(folder, text))

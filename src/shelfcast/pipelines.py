@@ -169,13 +169,28 @@ def forecast(run: Run, panel: Panel, fitted: Path | None = None) -> tuple[Foreca
     if fitted is None:
         model = _model(settings.model, settings, _horizons(run, panel)).fit(seen, seed=settings.seed)
     else:
-        model = load(fitted)
+        model = _saved_model(run, panel, fitted)
     made = model.predict(seen, [origin])
     made = made.rounded() if settings.whole_units else made
     with _publish(run, RunKind.FORECAST, panel) as writer:
         writer.write("forecasts", made.table().with_columns(model=pl.lit(made.model)), origin=_day(panel, origin))
     run.progress("forecasting", 1, 1)
     return made, writer.info
+
+
+def _saved_model(run: Run, panel: Panel, folder: Path) -> Forecaster:
+    """The model in a folder; ConfigError where it is not the config's any more."""
+    model, settings = load(folder), run.config.forecast
+    wanted = (settings.model, _horizons(run, panel), settings.levels)
+    for what, own, asked in zip(
+        ("model", "horizons", "levels"), (model.name, model.horizons, model.levels), wanted, strict=True
+    ):
+        if own != asked:
+            raise ConfigError(
+                "forecast", f"the model in {folder} was fitted with other {what} than the config asks for",
+                "run `shelfcast fit` again, or take back the change",
+            )  # fmt: skip
+    return model
 
 
 def _publish(run: Run, kind: RunKind, panel: Panel) -> Any:
@@ -295,6 +310,7 @@ def order(run: Run, panel: Panel, made: Forecast | None = None) -> tuple[pl.Data
     if made is None:
         table = run.store.scan(RunKind.FORECAST, "forecasts").collect()
         made = Forecast.from_table(table.drop("model"), panel.frequency, table["model"][0])
+        _refuse_stale(run, panel, made)
     run.progress("ordering", 0, 1)
     table = buy(terms, made)
     with _publish(run, RunKind.ORDERS, panel) as writer:
@@ -302,6 +318,14 @@ def order(run: Run, panel: Panel, made: Forecast | None = None) -> tuple[pl.Data
         writer.text("orders.csv", table.write_csv())
     run.progress("ordering", 1, 1)
     return table, writer.info
+
+
+def _refuse_stale(run: Run, panel: Panel, made: Forecast) -> None:
+    """ConfigError where the sales have moved on since the forecast: its horizons would protect other days."""
+    newest = _origin(run, panel)
+    if made.origins[-1] != newest:
+        came = f"the stored forecast is from {_day(panel, made.origins[-1])}, the sales are at {_day(panel, newest)}"
+        raise ConfigError("orders", came, "run `shelfcast forecast` first")
 
 
 def _terms(run: Run, panel: Panel) -> Terms:
@@ -313,11 +337,10 @@ def _terms(run: Run, panel: Panel) -> Terms:
 
 
 def stored(store: ForecastStore, kind: RunKind, table: str) -> pl.DataFrame | None:
-    """A table of the current run of a kind, or None where there is none."""
-    try:
-        return store.scan(kind, table).collect()
-    except StoreError:
+    """A table of the current run of a kind, or None where there is none; StoreError where it is damaged."""
+    if _current(store, kind) is None or table not in store.tables(kind)["table"]:
         return None
+    return store.scan(kind, table).collect()
 
 
 def report(run: Run, panel: Panel) -> Path:
@@ -357,10 +380,8 @@ def _by_model(table: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
 
 
 def _current(store: ForecastStore, kind: RunKind) -> RunInfo | None:
-    try:
-        return store.current(kind)
-    except StoreError:
-        return None
+    runs = store.runs()
+    return store.current(kind) if runs.filter(runs["current"])["kind"].is_in([kind.value]).any() else None
 
 
 @dataclass(frozen=True)
