@@ -119,7 +119,11 @@ def test_seasonal_naive_with_gaussian_errors_by_hand():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"factor_window": 26}, {"window": 28, "factor_window": 10, "factor_variance": 0.5}]
+    "settings",
+    [
+        {"factor_window": 26, "level_window": 28, "error_window": 60},
+        {"window": 28, "factor_window": 10, "factor_variance": 0.5, "level_window": 14, "error_window": 90},
+    ],
 )
 def test_season_profile(holed, settings):
     values, _ = said("season-profile", holed, **settings)
@@ -129,7 +133,11 @@ def test_season_profile(holed, settings):
         variance = settings.get("factor_variance", 0.05)
         factors = slow.season_factors(demand, seen, places, window=n_factor, season=7, variance=variance)
         for k, horizon in enumerate(HORIZONS):
-            levels, count = slow.recent(demand, seen, horizon, LEVELS, window=window, weight=factors[places])
+            if horizon.span == 1:
+                levels, count = slow.recent(demand, seen, horizon, LEVELS, window=window, weight=factors[places])
+            else:
+                sums = {"level_window": settings["level_window"], "error_window": settings["error_window"]}
+                levels, count = slow.sum_by_errors(demand, seen, horizon, LEVELS, weight=factors[places], **sums)
             ahead = sum(factors[places[T + horizon.lead + j]] for j in range(horizon.span))
             assert count >= 4
             assert values[i, k] == pytest.approx(levels * ahead, rel=2e-5, abs=1e-5)

@@ -3,15 +3,15 @@
 import numpy as np
 
 
-def slow_sum(demand, seen, start, span, weight=None):
-    """Sum of `span` periods from `start`, scaled up when at least half was observed; None otherwise.
+def slow_sum(demand, seen, start, span, weight=None, least=0.5):
+    """Sum of `span` periods from `start`, scaled up when the share `least` was observed; None otherwise.
 
     Periods before the first row are unobserved like any other.
     """
     if start + span > len(demand):
         return None
     observed = [p for p in range(max(start, 0), start + span) if seen[p]]
-    if not observed or 2 * len(observed) < span:
+    if not observed or len(observed) < least * span:
         return None
     units = sum(demand[p] for p in observed)
     if weight is None:
@@ -29,6 +29,19 @@ def recent(demand, seen, horizon, levels, *, window, weight=None):
     """The latest `window` sums; the last period is the origin."""
     latest = len(demand) - horizon.span
     return quantiles([slow_sum(demand, seen, latest - i, horizon.span, weight) for i in range(window)], levels)
+
+
+def sum_by_errors(demand, seen, horizon, levels, *, level_window, error_window, weight):
+    """Latest level plus the quantiles of its past errors, in units of a mean period."""
+    n = len(demand)
+    errors = []
+    for i in range(error_window):
+        origin = n - 1 - horizon.end - i
+        before = slow_sum(demand, seen, origin - level_window + 1, level_window, weight, 0.25)
+        came = slow_sum(demand, seen, origin + horizon.lead + 1, horizon.span, weight)
+        errors.append(None if before is None or came is None else came - before)
+    found, count = quantiles(errors, levels)
+    return np.maximum(slow_sum(demand, seen, n - level_window, level_window, weight, 0.25) + found, 0), count
 
 
 def same_season(demand, seen, horizon, levels, *, seasons, season, near=0):

@@ -90,21 +90,29 @@ class SeasonQuantiles(LocalForecaster):
 
 @dataclass
 class SeasonProfile(LocalForecaster):
-    """Divide by a season factor, take the quantiles of the latest `window` sums, multiply back.
+    """Divide by a season factor, take the quantiles of the latest `window` periods, multiply back.
 
     The factor of a place in the season is the series' mean there over its mean, shrunk to 1 by the noise of that mean:
     with n observations there and a squared coefficient of variation c, by n / (n + c / `factor_variance`).
+
+    A sum of several periods is the mean of the latest `level_window` periods times its length, plus the quantiles of
+    the errors that this forecast made at the latest `error_window` origins: overlapping sums are too few to take
+    quantiles of directly.
 
     Parameters
     ----------
     window : periods of which the quantiles are taken; None for 56 days, 26 weeks, 12 months.
     factor_window : seasons over which factors are estimated; None for 104 (hours, days) or 3 (weeks, months).
     factor_variance : variance of true factors around 1 over series.
+    level_window : periods of the mean that sums start from; None for 28 days or hours' days, 13 weeks, 6 months.
+    error_window : past origins of the errors of sums; None for a year.
     """
 
     window: int | None = None
     factor_window: int | None = None
     factor_variance: float = 0.05
+    level_window: int | None = None
+    error_window: int | None = None
     name: ClassVar[str] = "season-profile"
 
     def __post_init__(self) -> None:
@@ -116,21 +124,43 @@ class SeasonProfile(LocalForecaster):
         season = panel.frequency.season
         n = self.window or _default_window(panel)
         n_factor = (self.factor_window or (104 if season in (7, 24) else 3)) * season
-        history = History.of(panel, origin, max(n_factor, n + self._reach - 1))
+        n_level = self.level_window or {24: 28 * 24, 7: 28, 52: 13, 12: 6}[season]
+        n_error = self.error_window or round(panel.frequency.year)
+        sums = max((h.end for h in self.horizons if h.span > 1), default=0)
+        reach = n_error + n_level + sums if sums else 0
+        history = History.of(panel, origin, max(n_factor, n + self._reach - 1, reach))
         factors = self._factors(history, panel, n_factor)
         place = panel.frequency.season_position
         scaled = replace(history, weight=factors[:, place(np.arange(history.first, origin + 1))])
-        per_span: dict[int, tuple[Array, Array, NDArray[np.int64]]] = {}
+
+        def base(horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]:
+            if horizon.span == 1:
+                return _quantiles(self.levels, scaled.recent(1, n))
+            return self._sum(scaled, horizon, n_level, n_error)
+
+        shared = _cached(base, key=lambda h: h if h.span > 1 else 1)
 
         def law(horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]:
-            if horizon.span not in per_span:
-                per_span[horizon.span] = _quantiles(self.levels, scaled.recent(horizon.span, n))
-            quantiles, mean, count = per_span[horizon.span]
+            quantiles, mean, count = shared(horizon)
             ahead = place(origin + np.arange(horizon.lead + 1, horizon.end + 1))
             weight = factors[:, ahead].sum(axis=1)
             return quantiles * weight[:, None], mean * weight, count
 
         return law
+
+    def _sum(
+        self, scaled: History, horizon: Horizon, n_level: int, n_error: int
+    ) -> tuple[Array, Array, NDArray[np.int64]]:
+        """Law of a sum in units of a mean period: latest level plus the quantiles of past errors of such levels."""
+        origins = scaled.last - horizon.end - np.arange(n_error)
+        before = scaled.sums(origins - n_level + 1, n_level, _LEVEL_SHARE)
+        came = scaled.sums(origins + horizon.lead + 1, horizon.span)
+        now = scaled.sums(np.array([scaled.last - n_level + 1]), n_level, _LEVEL_SHARE)
+        valid = before.valid & came.valid
+        errors = Samples(np.where(valid, came.values - before.values, 0.0), valid)
+        level = now.values[:, :1]
+        quantiles, _, count = _quantiles(self.levels, errors)
+        return np.maximum(level + quantiles, 0.0), level[:, 0], np.where(now.valid[:, 0], count, 0)
 
     def _factors(self, history: History, panel: Panel, n_periods: int) -> Array:
         """(N, season) shrunken factors with mean about 1."""
@@ -209,6 +239,7 @@ class SeasonalNaive(LocalForecaster):
         return np.asarray(np.sqrt(squares / np.maximum(differences.count, 1))[:, None] * z)
 
 
+_LEVEL_SHARE = 0.25  # of the periods of a level that must be observed
 _EARLIER = 3  # seasons to look further back where last season's value was not observed
 
 

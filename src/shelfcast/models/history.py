@@ -80,15 +80,16 @@ class History:
         """Period of the last entry."""
         return int(self.first + self.demand.shape[1] - 1)
 
-    def sums(self, starts: NDArray[np.int64], span: int) -> Samples:
-        """Span sums that begin at the given periods (S,); those outside the window do not count."""
+    def sums(self, starts: NDArray[np.int64], span: int, least: float = 0.5) -> Samples:
+        """Span sums that begin at the given periods (S,); those outside the window do not count, nor those of which
+        less than the share `least` was observed."""
         inside = (starts >= self.first) & (starts + span - 1 <= self.last)
         low = np.where(inside, starts - self.first, 0)
         high = low + np.where(inside, span, 0)
         units, seen = self._units[:, high] - self._units[:, low], self._seen[:, high] - self._seen[:, low]
         running = self._weighted
         weight = seen if running is None else running[:, high] - running[:, low]
-        valid = inside & (seen > 0) & (2 * seen >= span) & (weight >= _LEAST_WEIGHT * seen)
+        valid = inside & (seen > 0) & (seen >= least * span) & (weight >= _LEAST_WEIGHT * seen)
         scale = float(span) if running is None else 1.0
         return Samples(np.where(valid, units * scale / np.where(valid, weight, 1.0), 0.0), valid)
 

@@ -38,23 +38,33 @@ def compiled(function: Function) -> Function:
 
 
 @compiled
+def largest(values: Array) -> float:
+    """The largest of some values >= 0; four at a time, since each comparison waits for the one before."""
+    a = b = c = d = 0.0
+    for i in range(0, len(values) - 3, 4):
+        a, b = max(a, values[i]), max(b, values[i + 1])
+        c, d = max(c, values[i + 2]), max(d, values[i + 3])
+    for i in range(len(values) - len(values) % 4, len(values)):
+        a = max(a, values[i])
+    return max(max(a, b), max(c, d))
+
+
+@compiled
 def seen_values(demand: Array, observed: Mask) -> tuple[Array, float]:
     """Observed values in order, divided by a unit that is 1 unless squares could overflow; and that unit."""
     n_seen = 0
-    peak = 0.0
     for i in range(len(demand)):
         n_seen += observed[i]
-        peak = max(peak, demand[i] if observed[i] else 0.0)
-    if n_seen == len(demand) and peak < _HUGE:
-        return demand, 1.0
-    unit = peak if peak >= _HUGE else 1.0
-    values = np.empty(n_seen)
-    at = 0
-    for i in range(len(demand)):
-        if observed[i]:
-            values[at] = demand[i] / unit
-            at += 1
-    return values, unit
+    values = demand
+    if n_seen < len(demand):
+        values = np.empty(n_seen)
+        at = 0
+        for i in range(len(demand)):
+            if observed[i]:
+                values[at] = demand[i]
+                at += 1
+    peak = largest(values)
+    return (values, 1.0) if peak < _HUGE else (values / peak, peak)
 
 
 @compiled
@@ -67,17 +77,37 @@ def smooth(values: Array, alpha: float) -> float:
 
 
 @compiled
+def plain_squares(values: Array, alpha: float) -> float:
+    """Sum of squared one-step errors of smoothing; four values a turn, so that one level waits for one product only."""
+    k1 = 1.0 - alpha
+    k2, k3, k4 = k1 * k1, k1 * k1 * k1, k1 * k1 * k1 * k1
+    level = values[0]
+    total = other = 0.0
+    end = 1 + (len(values) - 1) // 4 * 4
+    for i in range(1, end, 4):
+        w, x, y, z = values[i], values[i + 1], values[i + 2], values[i + 3]
+        after_w = alpha * w
+        after_x = alpha * x + k1 * after_w
+        after_y = alpha * y + k1 * after_x
+        after_z = alpha * z + k1 * after_y
+        e, f, g, h = w - level, x - (after_w + k1 * level), y - (after_x + k2 * level), z - (after_y + k3 * level)
+        total += e * e + g * g
+        other += f * f + h * h
+        level = after_z + k4 * level
+    for i in range(end, len(values)):
+        error = values[i] - level
+        total += error * error
+        level = alpha * values[i] + k1 * level
+    return total + other
+
+
+@compiled
 def squares(values: Array, season: int, alpha: float) -> float:
     """Sum of squared one-step errors of smoothing each of `season` interleaved series with one alpha."""
     kept = 1.0 - alpha
     total = 0.0
     if season == 1:
-        level = values[0]
-        for i in range(1, len(values)):
-            error = values[i] - level
-            total += error * error
-            level = alpha * values[i] + kept * level
-        return total
+        return plain_squares(values, alpha)
     levels = values[:season].copy()
     place = 0
     for i in range(season, len(values)):

@@ -30,6 +30,8 @@ _LEAST = {
     "seasons": 1,
     "factor_window": 1,
     "neighbours": 0,
+    "level_window": 1,
+    "error_window": 1,
     "n_origins": 1,
     "n_bands": 1,
 }

@@ -12,6 +12,7 @@ origin:
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +51,34 @@ DEFAULT_RULES = pl.DataFrame(
 )
 
 
-def classify(panel: Panel, origin: int) -> pl.DataFrame:
-    """The classes (N rows) of every series as of an origin; nothing after it is read."""
+@dataclass(frozen=True)
+class ValueCuts:
+    """The least value of a year, in money, of classes A and B; kept from a fit, so that other series do not matter."""
+
+    a: float
+    b: float
+
+    @classmethod
+    def of(cls, value: NDArray[np.float64]) -> "ValueCuts":
+        """Cuts that make A the series of the first 80 % of all value (N,), B those of the next 15 %."""
+        names = pareto_classes(value, ("A", "B", "C"))
+        least = [float(value[names == name].min(initial=np.inf)) for name in ("A", "B")]
+        return cls(least[0], min(least))
+
+
+def classify(panel: Panel, origin: int, cuts: ValueCuts | None = None) -> tuple[pl.DataFrame, ValueCuts]:
+    """The classes (N rows) of every series as of an origin, and the cuts of `abc`; found here where not given.
+
+    Nothing after the origin is read.
+    """
     parts = [_classified(piece.as_of(origin)) for piece in panel.shards(_SHARD_ROWS)]
     if not parts:
-        return pl.DataFrame(schema=dict.fromkeys(CLASSES, pl.String))
+        return pl.DataFrame(schema=dict.fromkeys(CLASSES, pl.String)), cuts or ValueCuts(np.inf, np.inf)
     table = pl.concat(parts)
-    return table.with_columns(abc=pareto_classes(table["abc"].to_numpy(), ("A", "B", "C"))).select(CLASSES)
+    value = table["abc"].to_numpy()
+    cuts = cuts or ValueCuts.of(value)
+    abc = np.select([value >= cuts.a, value >= cuts.b], ["A", "B"], "C")
+    return table.with_columns(abc=abc).select(CLASSES), cuts
 
 
 def _classified(seen: Panel) -> pl.DataFrame:
@@ -161,7 +183,7 @@ def read_rules(path: Path) -> pl.DataFrame:
 
 def summary(panel: Panel, origin: int, rules: pl.DataFrame) -> pl.DataFrame:
     """How many series go where, and why: one row a rule that is used, with its classes, model, series and units."""
-    classes = classify(panel, origin)
+    classes, _ = classify(panel, origin)
     chosen = route(panel.series, classes, rules)
     units = panel.history(origin, round(panel.frequency.year))[0].sum(axis=1, dtype=np.float64)
     table = (

@@ -1,0 +1,135 @@
+"""The Distribution Engine: any point model becomes a forecaster of quantiles.
+
+`fit` lets the point model forecast from past origins, each from what was known then, and pools its errors by demand
+class, horizon and level band (`error_tables`). `predict` puts the quantiles of those errors around today's point
+forecast. The point forecast of a span is the sum of its periods; its quantiles come from the errors of such sums.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from shelfcast.data.panel import Panel
+from shelfcast.data.profile import demand_classes
+from shelfcast.errors import ConfigError, nearest
+from shelfcast.horizons import Horizon
+from shelfcast.models.base import Ability
+from shelfcast.models.error_tables import ErrorTables, Form, PastErrors, Shape, chosen_form
+from shelfcast.models.local import Laws, LocalForecaster
+from shelfcast.models.points import PointModel, Series, span_means
+from shelfcast.models.routing import DEMAND_CLASSES
+from shelfcast.models.textbook import POINT_MODELS
+
+Array = NDArray[np.float64]
+AUTO = "auto"
+
+
+@dataclass
+class DistributionEngine(LocalForecaster):
+    """A point model with the quantiles of its own past errors.
+
+    Parameters
+    ----------
+    model : name of a point model in `textbook.POINT_MODELS`.
+    n_origins : past origins whose errors are pooled, at most.
+    step : periods between them; a season of hours or days, else one period.
+    n_bands : level bands.
+    form : `additive`, `root` or `multiplicative` errors; `auto` chooses on the newest origins.
+    window : periods of history a point model reads, at most; all without it.
+    """
+
+    model: str = "ses"
+    n_origins: int = 16
+    step: int | None = None
+    n_bands: int = 24
+    form: str = AUTO
+    window: int | None = None
+    tables_: ErrorTables | None = field(default=None, init=False, repr=False)
+
+    name: ClassVar[str] = "distribution-engine"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.COLD_START, Ability.SPANS})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model not in POINT_MODELS:
+            raise ConfigError("model.model", f"unknown point model '{self.model}'", nearest(self.model, POINT_MODELS))
+        forms = [AUTO, *(form.name.lower() for form in Form)]
+        if self.form not in forms:
+            raise ConfigError("model.form", f"unknown form '{self.form}'", nearest(self.form, forms))
+
+    @cached_property
+    def _base(self) -> PointModel:
+        return POINT_MODELS[self.model]()
+
+    def _path(self, panel: Panel, origin: int, n_periods: int) -> Array:
+        """(N, n_periods) point forecasts from an origin."""
+        return self._base.path(Series.of(panel, origin, self.window), n_periods)
+
+    @property
+    def _end(self) -> int:
+        """Periods to the farthest target."""
+        return max(h.end for h in self.horizons)
+
+    def _learn(self, panel: Panel) -> None:
+        past = self._past(panel)
+        shape = Shape(self.horizons, len(DEMAND_CLASSES), self.n_bands)
+        auto = self.form == AUTO
+        form = chosen_form(past, shape, self.levels) if auto else Form[self.form.upper()]
+        self.tables_ = ErrorTables.learn(past, shape, self.levels, form)
+
+    def _past(self, panel: Panel) -> PastErrors:
+        """Point forecasts of past origins and what came; no origin at all where the history is too short."""
+        season = panel.frequency.season
+        step = self.step or (season if season in (7, 24) else 1)
+        newest = panel.last - self._end
+        origins = [newest - step * i for i in range(self.n_origins) if newest - step * i >= panel.first][::-1]
+        if not origins:
+            none = np.zeros((panel.n_series, 0, len(self.horizons)))
+            return PastErrors(none, none, none.astype(bool), _classes(panel))
+        means = [span_means(self._path(panel, origin, self._end), self.horizons) for origin in origins]
+        demand, complete = panel.labels(origins, self.horizons)
+        begun = panel.start[:, None] <= np.array(origins)
+        return PastErrors(np.stack(means, axis=1), demand, complete & begun[..., None], _classes(panel.as_of(newest)))
+
+    def _laws(self, panel: Panel, origin: int) -> Laws:
+        assert self.tables_ is not None
+        means = span_means(self._path(panel, origin, self._end), self.horizons)
+        quantiles = self.tables_.apply(means, _classes(panel.as_of(origin)))
+        count = Series.of(panel, origin).observed_counts()
+
+        def law(horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]:
+            k = self.horizons.index(horizon)
+            return quantiles[:, k], means[:, k], count
+
+        return law
+
+    def _store(self, folder: Path) -> None:
+        assert self.tables_ is not None
+        tables = self.tables_
+        np.savez(folder / "errors.npz", edges=tables.edges, quantiles=tables.quantiles, form=tables.form.value)
+
+    def _restore(self, folder: Path) -> None:
+        shape = Shape(self.horizons, len(DEMAND_CLASSES), self.n_bands)
+        with np.load(folder / "errors.npz", allow_pickle=False) as file:
+            form = Form(float(file["form"]))
+            self.tables_ = ErrorTables(shape, form, self.levels, file["edges"], file["quantiles"])
+
+
+def _classes(seen: Panel) -> NDArray[np.int64]:
+    """(N,) place of each series' demand class in `DEMAND_CLASSES`."""
+    codes = {name: place for place, name in enumerate(DEMAND_CLASSES)}
+    names = pl.Series(demand_classes(seen)).cast(pl.String)
+    return np.asarray(names.replace_strict(codes, default=len(codes) - 1, return_dtype=pl.Int64).to_numpy())
+
+
+def _textbook(model: str) -> type[DistributionEngine]:
+    """A forecaster of one point model, under that model's name."""
+    summary = f"Distribution Engine around the point model '{model}'."
+    made = type(f"Engine_{model.replace('-', '_')}", (DistributionEngine,), {"name": model, "__doc__": summary})
+    made.__dataclass_fields__ = {**DistributionEngine.__dataclass_fields__}
+    return made
