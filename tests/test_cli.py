@@ -409,6 +409,34 @@ def test_full_disk_keeps_the_run_before(folder, request):
     assert after == {**before, "sales.parquet": sales}
 
 
+@pytest.mark.parametrize("command", ["fit", "forecast", "backtest", "report", "run"])
+@pytest.mark.parametrize("limit", [1, 3000, 30_000], ids=lambda limit: f"{limit}-bytes")
+def test_files_that_cannot_grow(folder, command, limit):
+    """The system itself refuses, at different moments; nothing of the new run is left, all of the old one is."""
+    resource = pytest.importorskip("resource")
+    config = write_config(folder)
+    for step in ("fit", "run"):
+        assert shelfcast(step, config).code == 0
+    rewrite(folder, pl.col("demand") * 3 + 1)
+    before = {n: c for n, c in files_in(folder).items() if "sqlite" not in n}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        outcome = shelfcast(command, config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    if outcome.code == 0:
+        assert command == "fit"  # a model is small
+        assert limit > 1
+        return
+    refused(outcome, "out")
+    after = {n: c for n, c in files_in(folder).items() if "sqlite" not in n}
+    if command != "run":
+        assert after == before
+    assert before.items() <= after.items()
+    assert not [name for name in after if "staging" in name or ".tmp" in name]
+
+
 # ---- our faults
 
 

@@ -322,3 +322,16 @@ def test_long_gaps_and_weekly_steps(tmp_path):
     result, _ = backtest(run, load_panel(run))
     origins = result.forecasts["season-profile"].origins
     assert np.diff(origins).tolist() == [1, 1]
+
+
+def test_saved_models_replace_each_other_but_nothing_else(folder):
+    run = a_run(folder)
+    panel = load_panel(run)
+    saved = fit(run, panel)
+    before = files_in(saved)
+    assert fit(run, panel) == saved
+    assert files_in(saved) == before
+    (saved / "model.json").rename(saved / "mine.json")
+    with pytest.raises(StoreError, match="no model"):
+        fit(run, panel)
+    assert (saved / "mine.json").exists()

@@ -6,6 +6,7 @@ Every step that stores something publishes one run, whole or not at all, with th
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -23,7 +24,7 @@ from shelfcast.data.packing import pack, with_calendar
 from shelfcast.data.panel import Panel
 from shelfcast.data.profile import Profile, profile
 from shelfcast.data.tables import DemandTable, demand_table, known_table, static_table
-from shelfcast.errors import ConfigError, StoreError, nearest
+from shelfcast.errors import ConfigError, nearest
 from shelfcast.evaluation import calibration, compare, evaluate
 from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.horizons import Horizon
@@ -31,7 +32,7 @@ from shelfcast.models.base import Ability, Forecaster, forecaster, load
 from shelfcast.purchasing import Terms, buy, order_horizons
 from shelfcast.rolling import backtest as roll
 from shelfcast.rolling import rolling_origins
-from shelfcast.runs import unwritable
+from shelfcast.runs import unwritable, writing
 from shelfcast.segments import SEGMENTS
 from shelfcast.store import ForecastStore, RunInfo, RunKind
 
@@ -151,11 +152,16 @@ def fit(run: Run, panel: Panel) -> Path:
     model = _model(run.config.forecast.model, run.config.forecast, _horizons(run, panel))
     run.progress(f"fitting {model.name}", 0, 1)
     fitted = model.fit(panel.as_of(_origin(run, panel)), seed=run.config.forecast.seed)
-    folder = run.folder / "model"
-    try:
-        fitted.save(folder)
-    except OSError as error:
-        raise StoreError(f"cannot write the model to {folder}: {error}. Choose a writable folder.") from error
+    folder, staging = run.folder / "model", run.folder / f".model.{os.getpid()}.tmp"
+    if folder.exists() and not (folder / "model.json").exists():
+        raise unwritable(folder, "something that is no model")
+    with writing(run.folder):
+        try:
+            fitted.save(staging)
+            shutil.rmtree(folder, ignore_errors=True)
+            staging.rename(folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
     run.progress(f"fitting {model.name}", 1, 1)
     return folder
 
