@@ -125,3 +125,13 @@ def test_too_many_categories():
     table = pl.DataFrame({"date": days, "note": [f"text {i}" for i in range(60)]})
     with pytest.raises(DataError, match="at most 50 categories in 'note'"):
         calendar_from(table, frequency=DAY, first=19000, last=20000)
+
+
+def test_a_holiday_counts_in_the_week_that_ends_after_it() -> None:
+    frequency = Frequency.parse("week-ending-wed")
+    christmas = np.datetime64("2023-12-25")
+    period = int(frequency.to_period(christmas))
+    found, _ = calendar_from(None, frequency=frequency, first=period, last=period + 3, country="US")
+    assert str(frequency.to_date(period)) == "2023-12-27"
+    holiday = found.at(0, np.arange(period, period + 4))[:, found.names.index("holiday")]
+    assert holiday.tolist() == [1.0, 1.0, 0.0, 1.0]  # Christmas, New Year, none, Martin Luther King's day

@@ -130,3 +130,20 @@ def test_season_positions():
 
 def test_the_anchors_are_weekdays():
     assert [str(f) for f in ALL[3:]] == [f"week-{name.lower()}" for name in WEEKDAYS]
+
+
+def test_weeks_labelled_by_their_last_day() -> None:
+    ending = Frequency.parse("week-ending-wed")
+    starting = Frequency.parse("week-thu")
+    days = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
+    labels = ending.to_date(ending.to_period(days))
+    assert ((labels - days).astype(int) == (2 - (days.astype(int) + 3) % 7) % 7).all()  # the Wednesday on or after
+    assert (labels - starting.to_date(starting.to_period(days)) == np.timedelta64(6, "D")).all()  # the same weeks
+    assert Frequency.parse(str(ending)) == ending
+    assert ending.is_label(np.array(["2024-01-03"], dtype="datetime64[D]")).all()
+
+
+@pytest.mark.parametrize("text", ["week-ending-", "week-ending-foo", "day-ending-mon"])
+def test_endings_need_a_week_and_a_weekday(text: str) -> None:
+    with pytest.raises(ConfigError, match="week-ending-sat"):
+        Frequency.parse(text)

@@ -35,26 +35,36 @@ _CODES = {Unit.HOUR: "h", Unit.DAY: "D", Unit.WEEK: "D", Unit.MONTH: "M"}
 
 @dataclass(frozen=True, slots=True)
 class Frequency:
-    """How long a period is and, for weeks, on which weekday (0 = Monday) its label falls."""
+    """How long a period is and, for weeks, on which weekday (0 = Monday) its label falls.
+
+    A week's label is its first day, or its last where `is_ending` says so.
+    """
 
     unit: Unit
     anchor: int = 0
+    is_ending: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "Frequency":
-        """From `hour`, `day`, `week`, `week-sun`, `month` or the short forms `h`, `D`, `W`, `W-SUN`, `M`."""
-        name, _, anchor = text.strip().lower().partition("-")
+        """From `hour`, `day`, `week`, `week-sun`, `week-ending-sat`, `month`; short `h`, `D`, `W`, `W-SUN`, `M`."""
+        name, _, rest = text.strip().lower().partition("-")
+        is_ending = rest.startswith("ending-")
+        anchor = rest.removeprefix("ending-")
         unit = _ALIASES.get(name)
         units = [u.value for u in Unit]
         if unit is None and name not in units:
             raise ConfigError("frequency", f"unknown frequency '{text}'; {nearest(name, units)}")
         unit = unit or Unit(name)
-        if anchor and (unit is not Unit.WEEK or anchor.upper() not in WEEKDAYS):
-            raise ConfigError("frequency", f"expected a weekday after 'week-', as 'week-sun'; got '{text}'")
-        return cls(unit, WEEKDAYS.index(anchor.upper()) if anchor else 0)
+        if rest and (unit is not Unit.WEEK or anchor.upper() not in WEEKDAYS):
+            raise ConfigError(
+                "frequency", f"expected a weekday after 'week-', as 'week-sun' or 'week-ending-sat'; got '{text}'"
+            )
+        return cls(unit, WEEKDAYS.index(anchor.upper()) if anchor else 0, is_ending)
 
     def __str__(self) -> str:
-        return f"week-{WEEKDAYS[self.anchor].lower()}" if self.unit is Unit.WEEK else self.unit.value
+        if self.unit is not Unit.WEEK:
+            return str(self.unit.value)
+        return f"week-{'ending-' if self.is_ending else ''}{WEEKDAYS[self.anchor].lower()}"
 
     @property
     def season(self) -> int:
@@ -74,10 +84,12 @@ class Frequency:
     def to_period(self, dates: ArrayLike) -> NDArray[np.int64]:
         """Period numbers of dates (anything numpy reads as datetime64), same shape.
 
-        A week's label is its anchor day, and the week is the seven days that begin with it.
+        A week is the seven days that begin, or end, with its label.
         """
         moments = np.asarray(dates, dtype=f"datetime64[{_CODES[self.unit]}]").astype(np.int64)
-        return (moments - self._offset) // 7 if self.unit is Unit.WEEK else moments
+        if self.unit is not Unit.WEEK:
+            return moments
+        return (moments - self._offset + 6 * self.is_ending) // 7
 
     def to_date(self, periods: ArrayLike) -> NDArray[np.datetime64]:
         """Labels of periods: datetime64[D], or datetime64[us] for hours (polars reads no seconds)."""
@@ -86,6 +98,10 @@ class Frequency:
             numbers = numbers * 7 + self._offset
         dates = numbers.astype(f"datetime64[{_CODES[self.unit]}]")
         return dates.astype("datetime64[us]" if self.unit is Unit.HOUR else "datetime64[D]")
+
+    def first_day(self, periods: ArrayLike) -> NDArray[np.datetime64]:
+        """First days of periods, datetime64[D]."""
+        return np.asarray(self.to_date(periods).astype("datetime64[D]") - 6 * self.is_ending)
 
     def is_label(self, dates: ArrayLike) -> NDArray[np.bool_]:
         """Whether each date is the label of a period, not merely inside one."""

@@ -45,7 +45,7 @@ class _Grid:
 
     def span(self) -> tuple[dt.date, dt.date]:
         """First and last day."""
-        begin, end = self.frequency.to_date([self.first, self.last + 1]).astype("datetime64[D]")
+        begin, end = self.frequency.first_day([self.first, self.last + 1])
         last = end if self.frequency.unit is Unit.HOUR else end - 1
         return dt.date.fromisoformat(str(begin)), dt.date.fromisoformat(str(last))
 
