@@ -171,6 +171,8 @@ def test_long_values_are_cut():
         ({"backtest": {"refit_every": 0}}, "backtest.refit_every"),
         ({"orders": {"review_period": 0}}, "orders.review_period"),
         ({"orders": {"cost_share": 1.5}}, "orders.cost_share"),
+        ({"orders": {"holding_cost": 0}}, "orders.holding_cost"),
+        ({"orders": {"storage_share": 0}}, "orders.storage_share"),
         ({"orders": {"on_hand": {"path": "a", "missing": "one"}}}, "orders.on_hand.missing"),
         ({"orders": {"settings": {"a": "b"}}}, "orders.settings.a"),
         ({"report": {"max_products": 0}}, "report.max_products"),

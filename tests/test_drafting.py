@@ -70,7 +70,7 @@ def test_breakfast_at_the_frat(tmp_path):
     assert {name: kind.value for name, kind in sales.promotions.items()} == {
         "FEATURE": "flag", "DISPLAY": "flag", "TPR_ONLY": "flag",
     }  # fmt: skip
-    assert (sales.price, sales.frequency) == ("PRICE", "week-wed")
+    assert (sales.price, sales.frequency) == ("PRICE", "week-ending-wed")  # the name says that weeks end then
     assert config.forecast.periods == 8
 
 

@@ -202,8 +202,8 @@ class OrdersConfig(_Section):
     cost: float | None = Field(None, ge=0)
     cost_share: float | None = Field(None, gt=0, le=1)
     goodwill: float = 0.0
-    storage_share: float = Field(0.01, ge=0)
-    holding_cost: float | None = Field(None, ge=0)
+    storage_share: float = Field(0.01, gt=0)
+    holding_cost: float | None = Field(None, gt=0)
     stockout_cost: float | None = Field(None, ge=0)
     on_hand: StockConfig | None = None
     on_order: TableConfig | None = None

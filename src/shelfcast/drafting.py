@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -92,9 +93,10 @@ def _frequency(table: Table, roles: Mapping[str, str]) -> Frequency | None:
         return None
     keys = [roles[name] for name in ("item", "location") if name in roles]
     try:
-        return read_dates(table, roles["date"], keys, None).frequency
+        found = read_dates(table, roles["date"], keys, None).frequency
     except DataError:
         return None
+    return replace(found, is_ending=found.unit is Unit.WEEK and "end" in roles["date"].lower())
 
 
 def _promotions(frame: pl.DataFrame, roles: Mapping[str, str]) -> dict[str, str]:
@@ -153,7 +155,7 @@ path = {toml_text(path)}
 # past = []                       # known up to the origin only, as page views
 # known = []                      # further columns known ahead
 # static = []                     # columns of a product or place in this table
-{_line("frequency", str(frequency) if frequency else None, "hour, day, week-mon .. week-sun, month")}
+{_line("frequency", str(frequency) if frequency else None, "hour, day, week-mon (first day), week-ending-sun, month")}
 absent = "zero"                   # a missing row: "zero" sales, or "unobserved"
 # longest_gap = 4                 # with "zero": longer gaps are unobserved
 negatives = {'"clip" ' if negative else '"refuse"'}              # negative demand: refuse, clip to zero, or net
