@@ -124,3 +124,20 @@ def edited(text: str, changes: dict[str, str]) -> str:
 def files_in(folder: Path) -> dict[str, bytes]:
     """Path -> content of every file below a folder; nothing where there is none."""
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def refused(outcome: Outcome, *words: str) -> None:
+    """Exit code 2, one message with these words and no traceback, nothing on stdout."""
+    assert outcome.code == 2, outcome
+    assert outcome.out == ""
+    assert outcome.err.startswith("Error: ")
+    assert "Traceback" not in outcome.err
+    assert len(outcome.err) < 2500
+    missing = [word for word in words if word not in outcome.err]
+    assert not missing, f"{missing} not in: {outcome.err}"
+
+
+def rewrite(folder: Path, *columns: pl.Expr, **named: pl.Expr) -> None:
+    """Change columns of the sales."""
+    path = folder / "sales.parquet"
+    pl.read_parquet(path).with_columns(*columns, **named).write_parquet(path)
