@@ -65,6 +65,8 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
         "models/base": "keys of the series go with a forecast",
         "models/baselines": "keys of the series go with a forecast",
         "models/launches": "groups come from static columns",
+        "models/elasticity": "estimates are read as tables",
+        "models/seasonal": "groups come from static columns",
         "pipelines": "passes tables on",
         "drafting": "looks at a table",
         "purchasing": "joins stock and supply tables to the series",
