@@ -129,3 +129,11 @@ def test_short_late_and_empty_series():
         assert np.isfinite(path).all()
     nothing = adjusted_path(Mean(), panel.take([1]), 29, 4, seasonal)
     assert (nothing == 0).all()
+
+
+def test_a_panel_without_series(shop):
+    panel, _, origin, elasticity, seasonal = shop
+    nobody = panel.take([])
+    assert adjusted_path(Mean(), nobody, origin, 4, seasonal, elasticity).shape == (0, 4)
+    learned = SeasonalAddon.learn(nobody, "category"), Elasticities.learn(nobody, group="category")
+    assert adjusted_path(Mean(), panel, origin, 4, *learned) == pytest.approx(adjusted_path(Mean(), panel, origin, 4))

@@ -57,20 +57,20 @@ class EventEffects:
 
     def _design(self, calendar: Calendar, first: int, last: int) -> Array:
         """(P, T, M) count of each event at each offset; 0 outside the calendar, and for a column that it lost."""
-        n_places, t = len(calendar.values), np.arange(first, last + 1)
-        made = np.zeros((n_places, len(t), self.effects.shape[1]))
+        places, t = np.arange(len(calendar.values))[:, None], np.arange(first, last + 1)
+        near = {o: np.nan_to_num(calendar.at(places, (t - o)[None])) for _, _, offsets in self.columns for o in offsets}
+        made = np.zeros((len(places), len(t), self.effects.shape[1]))
         m = 0
         for name, _, offsets in self.columns:
             for offset in offsets:
                 if name in calendar.names:
-                    at = calendar.at(np.arange(n_places)[:, None], (t - offset)[None])
-                    made[:, :, m] = np.nan_to_num(at[:, :, calendar.names.index(name)])
+                    made[:, :, m] = near[offset][:, :, calendar.names.index(name)]
                 m += 1
         return made
 
     def table(self, calendar: Calendar, first: int, last: int) -> Array:
         """(G, P, T) factors of the periods `first` to `last`."""
-        return np.asarray(np.exp(np.einsum("ptm,gm->gpt", self._design(calendar, first, last), self.effects)))
+        return np.asarray(np.exp(np.moveaxis(self._design(calendar, first, last) @ self.effects.T, 2, 0)))
 
     def near(self, calendar: Calendar, first: int, last: int) -> NDArray[np.bool_]:
         """(P, T) whether a rare event acts on the period."""
@@ -93,7 +93,10 @@ class EventEffects:
         centre = (quiet * z).sum(axis=1) / n_quiet
         noise = (quiet * (z - centre[:, None]) ** 2).sum(axis=1) / n_quiet + 1e-4
         z = z - np.where(quiet.any(axis=1), centre, 0.0)[:, None]
-        gram = np.einsum("gr,rm,rk->gmk", weight, flat, flat, optimize=True)
+        acting = flat[(flat > 0).any(axis=1)]
+        on = weight[:, (flat > 0).any(axis=1)]
+        seen, which = np.unique(on, axis=0, return_inverse=True)  # groups are mostly seen in the same periods
+        gram = np.stack([(acting * w[:, None]).T @ acting for w in seen])[which]
         score = (weight * z) @ flat
         spread = self._spread(score, np.diagonal(gram, axis1=1, axis2=2), noise)
         ridge = noise[:, None, None] * np.diag(1.0 / spread)

@@ -3,7 +3,7 @@
 The price enters as log(price / regular price). The regular price is a known column that the caller names, or the
 highest price of the last periods up to and including the row's own (causal: a lasting price cut becomes the regular
 price after `window` periods, a rise at once). The quotient is kept within `RATIOS`, so that a mistyped price cannot
-rule. A promotion flag enters as 0 or 1, a depth as the share off, a category as one flag for each of its codes except 0,
+rule. A promotion flag enters as 0 or 1, a depth as the share off, a category as one flag for each of its codes but 0,
 which is `none`.
 
 A flag that only says that the price is cut ("price reduction only") says nothing beyond the price, and would take the

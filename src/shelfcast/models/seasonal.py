@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from shelfcast.data.aggregates import AGGREGATE, SINGLE
 from shelfcast.data.panel import Panel
-from shelfcast.errors import DataError, StoreError
+from shelfcast.errors import StoreError
 from shelfcast.models.elasticity import Elasticities
 from shelfcast.models.events import EventEffects, event_columns
 from shelfcast.models.season_factors import BOUNDS, Shape, mean_one, shrunken_factors, week_bin, year_bin
@@ -40,7 +40,7 @@ _LOST_BINS = 0.25  # share of the year without any quiet period above which even
 
 @dataclass(frozen=True)
 class SeasonalAddon:
-    """Fitted factors; group 0 is everyone, and each group's factors are followed by its items'.
+    """Fitted factors of G groups, the first of them everyone, and of their P items.
 
     Parameters
     ----------
@@ -259,8 +259,6 @@ def _quiet(near: NDArray[np.bool_], shape: Shape) -> Array:
 def _labels(panel: Panel, group: str | None) -> pl.DataFrame:
     """N rows of text: `item` and `group`."""
     column = pl.Series([EVERYONE] * panel.n_series, dtype=pl.String) if group is None else panel.column(group)
-    if panel.n_series == 0:
-        raise DataError("at least one series", "none", table="panel")
     return panel.series.select(
         pl.col("item").cast(pl.String), column.cast(pl.String).fill_null("?").alias("group")
     )  # fmt: skip
