@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from shelfcast.data.panel import Calendar, FeatureNames, Panel
-from shelfcast.models.base import M5_LEVELS, forecaster, makers
+from shelfcast.models.base import M5_LEVELS
+from shelfcast.models.table import forecaster, makers
 from shelfcast.periods import Frequency
 
 N_DAYS = 1941

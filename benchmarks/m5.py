@@ -17,7 +17,8 @@ import m5_data
 from shelfcast.evaluation import calibration, evaluate
 from shelfcast.forecast import Forecast
 from shelfcast.metrics import Metric
-from shelfcast.models.base import M5_LEVELS, forecaster
+from shelfcast.models.base import M5_LEVELS
+from shelfcast.models.table import forecaster
 
 HISTORY = 280  # weeks: all there is
 MODELS: list[tuple[str, str, dict[str, Any], float, float | None]] = [

@@ -10,9 +10,9 @@ from oracles import windows as slow
 from shelfcast.errors import ConfigError, DataError
 from shelfcast.horizons import Horizon
 from shelfcast.models import baselines, local
-from shelfcast.models.base import forecaster
 from shelfcast.models.history import History, Samples, merge
 from shelfcast.models.launches import MIN_LAUNCHES, LaunchProfile
+from shelfcast.models.table import forecaster
 from shelfcast.periods import Frequency
 from shop import DAY, WEEKDAYS, panel_of
 

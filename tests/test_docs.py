@@ -21,7 +21,7 @@ from shelfcast.data.samples import write_demo
 from shelfcast.inventory.orders import Bound
 from shelfcast.inventory.policies import POLICIES
 from shelfcast.metrics import Metric
-from shelfcast.models.base import makers
+from shelfcast.models.table import makers
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

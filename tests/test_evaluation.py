@@ -23,7 +23,8 @@ from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon, per_period
 from shelfcast.laws import Counts
 from shelfcast.metrics import Metric
-from shelfcast.models.base import M5_LEVELS, forecaster
+from shelfcast.models.base import M5_LEVELS
+from shelfcast.models.table import forecaster
 from shelfcast.periods import Frequency
 from shelfcast.segments import Groups, segments
 

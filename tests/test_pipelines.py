@@ -13,7 +13,7 @@ from shelfcast import pipelines
 from shelfcast.config import check_config, read_config
 from shelfcast.data.aggregates import AGGREGATE
 from shelfcast.errors import ConfigError, DataError, StoreError
-from shelfcast.models.base import load, makers
+from shelfcast.models.table import load, makers
 from shelfcast.pipelines import Run, backtest, cycle, fit, forecast, load_panel, model_table, order, products, stored
 from shelfcast.store import RunKind, RunWriter
 

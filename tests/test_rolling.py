@@ -9,7 +9,8 @@ import pytest
 from shelfcast.errors import ConfigError
 from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.horizons import Horizon
-from shelfcast.models.base import Ability, Forecaster, forecaster
+from shelfcast.models.base import Ability, Forecaster
+from shelfcast.models.table import forecaster
 from shelfcast.rolling import backtest, rolling_origins
 from shop import panel_of, rewritten_after
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shelfcast.inventory.economics import Economics, Supply
     from shelfcast.inventory.orders import GridLaws, Inventory, Limits, orders
     from shelfcast.inventory.policies import CappedBaseStock, Cover, QuantileOfSum, SafetyStock
-    from shelfcast.models.base import forecaster
+    from shelfcast.models.table import forecaster
     from shelfcast.rolling import backtest, rolling_origins
     from shelfcast.store import ForecastStore
 
@@ -37,7 +37,7 @@ _HOMES = {
     "shelfcast.inventory.economics": ("Economics", "Supply"),
     "shelfcast.inventory.orders": ("GridLaws", "Inventory", "Limits", "orders"),
     "shelfcast.inventory.policies": ("CappedBaseStock", "Cover", "QuantileOfSum", "SafetyStock"),
-    "shelfcast.models.base": ("forecaster",),
+    "shelfcast.models.table": ("forecaster",),
     "shelfcast.store": ("ForecastStore",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

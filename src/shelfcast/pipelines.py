@@ -28,7 +28,8 @@ from shelfcast.errors import ConfigError, nearest
 from shelfcast.evaluation import calibration, compare, evaluate
 from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.horizons import Horizon
-from shelfcast.models.base import Ability, Forecaster, forecaster, load
+from shelfcast.models.base import Ability, Forecaster
+from shelfcast.models.table import forecaster, load
 from shelfcast.purchasing import Terms, buy, order_horizons
 from shelfcast.rolling import backtest as roll
 from shelfcast.rolling import rolling_origins
@@ -430,7 +431,7 @@ def _check_ahead(run: Run, panel: Panel) -> None:
 
 def model_table() -> pl.DataFrame:
     """Names of all forecasters, what they do and what they claim to be able to do."""
-    from shelfcast.models.base import makers
+    from shelfcast.models.table import makers
 
     rows = []
     for name, maker in makers().items():

@@ -11,7 +11,8 @@ import pytest
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, DataError, NotFittedError, StoreError
 from shelfcast.horizons import Horizon, per_period
-from shelfcast.models.base import Ability, Forecaster, forecaster, load, makers
+from shelfcast.models.base import Ability, Forecaster
+from shelfcast.models.table import forecaster, load, makers
 from shelfcast.periods import Frequency
 from shop import DAY, WEEKDAYS, panel_of, rewritten_after
 

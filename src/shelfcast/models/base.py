@@ -1,19 +1,17 @@
-"""The contract of every forecaster, what one may be able to do, and the table of names.
+"""The contract of every forecaster, and what one may be able to do.
 
 Local models (one set of parameters a series) estimate in `predict`, on `panel.as_of(origin)`; global models learn in
 `fit`. Callers cannot tell and need not. There is no base class: the contract tests hold every name to the same laws.
 """
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from shelfcast.data.panel import Panel
-from shelfcast.errors import ConfigError, StoreError, nearest
 from shelfcast.forecast import Forecast
-from shelfcast.horizons import Horizon, as_horizons, as_levels
+from shelfcast.horizons import Horizon
 
 M5_LEVELS = (0.005, 0.025, 0.165, 0.25, 0.5, 0.75, 0.835, 0.975, 0.995)
 DEFAULT_LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -69,59 +67,3 @@ class Forecaster(Protocol):
     def save(self, folder: Path) -> None:
         """Write what `fit` learned; `load` is the inverse."""
         ...
-
-
-Maker = Callable[..., Forecaster]
-
-
-def makers() -> dict[str, Maker]:
-    """Name -> class of every forecaster, imported when asked for."""
-    from shelfcast.models import baselines
-
-    return {**baselines.MODELS}
-
-
-def forecaster(
-    name: str,
-    *,
-    horizons: int | Iterable[Horizon | tuple[int, int]],
-    levels: Iterable[float] = DEFAULT_LEVELS,
-    **settings: Any,
-) -> Forecaster:
-    """A forecaster by its name in the table `shelfcast models` prints.
-
-    Parameters
-    ----------
-    name : as `seasonal-naive`.
-    horizons : a count of single periods, or horizons `(lead, span)`.
-    levels : quantile levels in (0, 1).
-    settings : of that model; a wrong one is a ConfigError that lists those there are.
-
-    Examples
-    --------
-    >>> forecaster("seasonal-naive", horizons=2, levels=[0.5]).horizons
-    (Horizon(lead=0, span=1), Horizon(lead=1, span=1))
-    """
-    table = makers()
-    if name not in table:
-        raise ConfigError("model", f"unknown model '{name}'; {nearest(name, table)}")
-    maker = table[name]
-    allowed = [field for field in getattr(maker, "__dataclass_fields__", {}) if field not in ("horizons", "levels")]
-    for setting in settings:
-        if setting not in allowed:
-            raise ConfigError(f"model.{setting}", f"'{name}' has no such setting; {nearest(setting, allowed)}")
-    return maker(horizons=as_horizons(horizons), levels=as_levels(levels), **settings)
-
-
-def load(folder: Path | str) -> Forecaster:
-    """Read a fitted forecaster back from its folder."""
-    path = Path(folder) / "model.json"
-    try:
-        name = json.loads(path.read_text())["name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"expected a saved model in {folder}; got: {error}. Run `shelfcast fit` again.") from error
-    maker = makers().get(name)
-    if maker is None:
-        raise StoreError(f"the model in {folder} is named '{name}'; {nearest(str(name), makers())}")
-    reader: Callable[[Path], Forecaster] = maker.load  # type: ignore[attr-defined]
-    return reader(Path(folder))

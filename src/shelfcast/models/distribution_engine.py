@@ -100,7 +100,7 @@ class DistributionEngine(LocalForecaster):
         assert self.tables_ is not None
         means = span_means(self._path(panel, origin, self._end), self.horizons)
         quantiles = self.tables_.apply(means, _classes(panel.as_of(origin)))
-        count = Series.of(panel, origin).observed_counts()
+        count = Series.of(panel, origin).n_observed
 
         def law(horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]:
             k = self.horizons.index(horizon)
@@ -127,9 +127,16 @@ def _classes(seen: Panel) -> NDArray[np.int64]:
     return np.asarray(names.replace_strict(codes, default=len(codes) - 1, return_dtype=pl.Int64).to_numpy())
 
 
-def _textbook(model: str) -> type[DistributionEngine]:
-    """A forecaster of one point model, under that model's name."""
-    summary = f"Distribution Engine around the point model '{model}'."
-    made = type(f"Engine_{model.replace('-', '_')}", (DistributionEngine,), {"name": model, "__doc__": summary})
-    made.__dataclass_fields__ = {**DistributionEngine.__dataclass_fields__}
-    return made
+def textbook(point_model: str) -> type[DistributionEngine]:
+    """The engine around one point model, as a forecaster of that model's name."""
+
+    @dataclass
+    class Textbook(DistributionEngine):
+        model: str = field(default=point_model, init=False)
+
+    Textbook.name = point_model
+    Textbook.__doc__ = f"Point model '{point_model}' with the quantiles of its own past errors."
+    return Textbook
+
+
+MODELS: dict[str, type[DistributionEngine]] = {name: textbook(name) for name in POINT_MODELS}

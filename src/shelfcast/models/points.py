@@ -40,6 +40,12 @@ class Series:
         """Number of series N."""
         return len(self.indptr) - 1
 
+    @property
+    def n_observed(self) -> NDArray[np.int64]:
+        """(N,) observed periods of each series."""
+        seen = np.concatenate(([0], np.cumsum(self.observed)))
+        return np.asarray(seen[self.indptr[1:]] - seen[self.indptr[:-1]])
+
     @classmethod
     def of(cls, panel: Panel, origin: int, n_periods: int | None = None) -> "Series":
         """What the panel shows at `origin`, at most the last `n_periods` of each series, through the gate."""
