@@ -28,7 +28,7 @@ CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more s
     (4, "store runs catalogue"),
     (4, "report"),
     (4, "inventory"),
-    (5, "config pipelines purchasing drafting parallel"),
+    (5, "config loading pipelines purchasing drafting parallel"),
     (6, "cli __main__"),
     (6, "server"),
 )

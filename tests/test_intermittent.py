@@ -29,7 +29,7 @@ class TestAgainstLoops:
         expected = [slow.tsb(slow.seen_only(d, s), 0.2, 0.05) for d, s in rows(holed)]
         np.testing.assert_allclose(TSB(0.2, 0.05).path(holed, 1)[:, 0], expected, rtol=1e-12)
 
-    @pytest.mark.parametrize(("model", "loop"), [(ADIDA(), slow.adida), (IMAPA(), slow.imapa)], ids=str)
+    @pytest.mark.parametrize(("model", "loop"), [(ADIDA(), slow.adida), (IMAPA(), slow.imapa)], ids=["adida", "imapa"])
     def test_blocks(self, holed, model, loop):
         expected = [loop(slow.seen_only(d, s)) for d, s in rows(holed)]
         np.testing.assert_allclose(model.path(holed, 1)[:, 0], expected, rtol=1e-3)

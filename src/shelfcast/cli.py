@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,8 @@ from shelfcast import __version__
 if TYPE_CHECKING:
     import polars as pl
 
-    from shelfcast.pipelines import CycleResult, Run
+    from shelfcast.loading import Run
+    from shelfcast.pipelines import CycleResult
 
 app = typer.Typer(
     name="shelfcast",
@@ -110,9 +111,9 @@ def init(
 def check(config: Config, data: Data = None, as_json: Json = False) -> None:
     """Validate and profile the data."""
     with _running(config, data) as run:
-        from shelfcast import pipelines
+        from shelfcast.loading import check as look
 
-        found, rows = pipelines.check(run)
+        found, rows = look(run)
     if as_json:
         _print_json({"rows": rows.to_dict(), **found.to_dict()})
         return
@@ -125,9 +126,9 @@ def check(config: Config, data: Data = None, as_json: Json = False) -> None:
 def fit(config: Config, data: Data = None, as_json: Json = False) -> None:
     """Fit the chosen model and save it."""
     with _running(config, data) as run:
-        from shelfcast import pipelines
+        from shelfcast import loading, pipelines
 
-        folder = pipelines.fit(run, pipelines.load_panel(run))
+        folder = pipelines.fit(run, loading.load_panel(run))
     _say({"model": str(folder)}, as_json)
 
 
@@ -135,15 +136,15 @@ def fit(config: Config, data: Data = None, as_json: Json = False) -> None:
 def backtest(config: Config, data: Data = None, as_json: Json = False) -> None:
     """Compare the models at rolling origins and store forecasts and scores."""
     with _running(config, data) as run:
-        from shelfcast import pipelines
+        from shelfcast import loading, pipelines
 
-        result, info = pipelines.backtest(run, pipelines.load_panel(run))
+        result, info = pipelines.backtest(run, loading.load_panel(run))
         paths = {"run": info.id, "scores": str(run.store.path(info.id, "scores"))}
     board = leaderboard(result.scores)
     if as_json:
         _print_json({**paths, "leaderboard": board.to_dicts(), "comparison": result.comparison.to_dicts()})
         return
-    _print_table(board, "Backtest")
+    _print_table(board, "Backtest of single periods, then WQL of sums; lower is better")
     _say(paths, False)
 
 
@@ -156,9 +157,9 @@ def forecast(
 ) -> None:
     """Forecast from the latest origin and store quantiles."""
     with _running(config, data) as run:
-        from shelfcast import pipelines
+        from shelfcast import loading, pipelines
 
-        _, info = pipelines.forecast(run, pipelines.load_panel(run), model)
+        _, info = pipelines.forecast(run, loading.load_panel(run), model)
         paths = {"run": info.id, "forecasts": str(run.store.path(info.id, "forecasts"))}
     _say(paths, as_json)
 
@@ -167,9 +168,9 @@ def forecast(
 def order(config: Config, data: Data = None, as_json: Json = False) -> None:
     """Turn the current forecast into orders that say why."""
     with _running(config, data) as run:
-        from shelfcast import pipelines
+        from shelfcast import loading, pipelines
 
-        table, info = pipelines.order(run, pipelines.load_panel(run))
+        table, info = pipelines.order(run, loading.load_panel(run))
         paths = _order_paths(run, info.id)
     if not as_json:
         print(_order_sentence(table))
@@ -180,9 +181,9 @@ def order(config: Config, data: Data = None, as_json: Json = False) -> None:
 def report(config: Config, data: Data = None, as_json: Json = False) -> None:
     """One HTML page from what is stored."""
     with _running(config, data) as run:
-        from shelfcast import pipelines
+        from shelfcast import loading, pipelines
 
-        path = pipelines.report(run, pipelines.load_panel(run))
+        path = pipelines.report(run, loading.load_panel(run))
     _say({"report": str(path)}, as_json)
 
 
@@ -190,6 +191,47 @@ def report(config: Config, data: Data = None, as_json: Json = False) -> None:
 def run(config: Config, data: Data = None, as_json: Json = False) -> None:
     """The whole cycle: check, backtest, forecast, order, report."""
     _run_cycle(config, data, as_json)
+
+
+@app.command()
+def classes(config: Config, data: Data = None, as_json: Json = False) -> None:
+    """How many series the patchwork's rules send where, and why."""
+    with _running(config, data) as run:
+        from shelfcast import loading, pipelines
+
+        table = pipelines.classes(run, loading.load_panel(run))
+    if as_json:
+        _print_json(table.to_dicts())
+        return
+    _print_table(table, "Routes: the first rule that fits")
+
+
+@app.command()
+def elasticities(
+    config: Config,
+    group: Annotated[str | None, typer.Option(help="Static column over which items are pooled.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Known column of the regular price; found from past prices without it.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Price elasticity and promotion lift by group and item, with intervals."""
+    with _running(config, data) as run:
+        from shelfcast import loading, pipelines
+
+        tables, info = pipelines.elasticities(run, loading.load_panel(run), group, reference)
+        paths = {f"elasticities_{kind}": str(run.store.path(info.id, f"elasticities_{kind}")) for kind in tables}
+    if as_json:
+        _print_json({"run": info.id, **paths, "group": tables["group"].to_dicts(), "item": tables["item"].to_dicts()})
+        return
+    for kind in ("all", "group", "item"):
+        _print_table(tables[kind].head(_SHOWN), f"Elasticities: {kind} ({tables[kind].height:,})")
+        print()
+    _say(paths, False)
+
+
+_SHOWN = 60  # rows of a printed table
 
 
 @app.command()
@@ -225,7 +267,7 @@ def _run_cycle(config: Path, data: Path | None, as_json: bool) -> None:
         runs = {name: info.id for name, info in result.runs.items()}
         _print_json({"runs": runs, **paths, "leaderboard": board.to_dicts(), **_sizes(result)})
         return
-    _print_table(board, "Backtest of single periods; lower is better")
+    _print_table(board, "Backtest of single periods, then WQL of sums; lower is better")
     sizes = _sizes(result)
     print(f"\nForecast {sizes['series']:,} series from {sizes['origin']} with {result.forecast.model}.")
     if result.orders is not None:
@@ -234,15 +276,19 @@ def _run_cycle(config: Path, data: Path | None, as_json: bool) -> None:
 
 
 def leaderboard(scores: "pl.DataFrame") -> "pl.DataFrame":
-    """Overall scores of single periods, a row a model, best first."""
+    """Overall scores, a row a model, best first: of the shortest span, then the WQL of each longer one."""
     import polars as pl
 
     overall = scores.filter(pl.col("lead").is_null(), pl.col("level").is_null())
-    span = overall["span"].drop_nulls().min()
-    overall = overall.filter(pl.col("span") == span) if span is not None else overall
-    wide = overall.pivot("metric", index="model", values="value", aggregate_function="first")
-    shown = [name for name in ("wql", "scaled_pinball", "wape", "bias", "crossing") if name in wide.columns]
-    return wide.select("model", *shown).sort("wql" if "wql" in shown else "model")
+    spans = overall["span"].unique().sort().to_list()
+    first = overall.filter(pl.col("span") == spans[0])
+    wide = first.pivot("metric", index="model", values="value", aggregate_function="first")
+    shown = [name for name in ("wql", "scaled_pinball", "wape", "bias") if name in wide.columns]
+    board = wide.select("model", *shown)
+    for span in spans[1:]:
+        longer = overall.filter(pl.col("span") == span, pl.col("metric") == "wql")
+        board = board.join(longer.select("model", pl.col("value").alias(f"wql {span}")), on="model", how="left")
+    return board.sort("wql" if "wql" in shown else "model")
 
 
 def _sizes(result: "CycleResult") -> dict[str, Any]:
@@ -257,24 +303,25 @@ def _order_paths(run: "Run", run_id: str) -> dict[str, str]:
 def _order_sentence(table: "pl.DataFrame") -> str:
     bought = table.filter(table["quantity"] > 0)
     units, cost = bought["quantity"].sum(), bought["cost"].sum()
-    return f"Orders: {bought.height:,} of {table.height:,} products, {units:,.0f} units, cost {cost:,.0f}."
+    money = f", cost {cost:,.0f}" if cost else ""
+    return f"Orders: {bought.height:,} of {table.height:,} products, {units:,.0f} units{money}."
 
 
 @contextmanager
 def _running(config: Path, data: Path | None) -> "Iterator[Run]":
     """A run of a config, with a progress bar on a terminal."""
     from shelfcast.config import read_config
-    from shelfcast.pipelines import Run
+    from shelfcast.loading import Run
 
     settings, root = read_config(config)
     with _progress_bar() as progress:
-        yield Run(settings, root, datetime.now().replace(microsecond=0), progress, data)
+        yield Run(settings, root, datetime.now(UTC).replace(microsecond=0, tzinfo=None), progress, data)
 
 
 @contextmanager
 def _progress_bar() -> Iterator[Any]:
     """A callable `(doing, done, total)`; silent unless stderr is a terminal."""
-    from shelfcast.pipelines import no_progress
+    from shelfcast.loading import no_progress
 
     if not sys.stderr.isatty():
         yield no_progress

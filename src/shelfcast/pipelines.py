@@ -7,9 +7,9 @@ Every step that stores something publishes one run, whole or not at all, with th
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,13 @@ import numpy as np
 import polars as pl
 
 from shelfcast.config import BacktestConfig, ForecastConfig, RunConfig, as_toml
-from shelfcast.data.aggregates import AGGREGATE, SINGLE, with_aggregates
-from shelfcast.data.calendars import calendar_from
-from shelfcast.data.intake import Intake, intake
-from shelfcast.data.packing import pack, with_calendar
+from shelfcast.data.aggregates import AGGREGATE, SINGLE
 from shelfcast.data.panel import Panel
-from shelfcast.data.profile import Profile, profile
-from shelfcast.data.tables import DemandTable, demand_table, known_table, static_table
 from shelfcast.errors import ConfigError, nearest
 from shelfcast.evaluation import calibration, compare, evaluate
 from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.horizons import Horizon
+from shelfcast.loading import Run, load_panel, products
 from shelfcast.models.base import Ability, Forecaster
 from shelfcast.models.table import forecaster, load
 from shelfcast.purchasing import Terms, buy, order_horizons
@@ -36,93 +32,6 @@ from shelfcast.rolling import rolling_origins
 from shelfcast.runs import unwritable, writing
 from shelfcast.segments import SEGMENTS
 from shelfcast.store import ForecastStore, RunInfo, RunKind
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much is done, and of how much."""
-
-
-def no_progress(doing: str, done: int, total: int) -> None:
-    """Say nothing."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A config, where it stands, the clock, and where relative paths to tables start (beside the config by default)."""
-
-    config: RunConfig
-    root: Path
-    now: datetime
-    progress: Progress = no_progress
-    data: Path | None = None
-
-    @property
-    def tables(self) -> Path:
-        """Where relative paths to tables start."""
-        return self.data or self.root
-
-    @property
-    def folder(self) -> Path:
-        """Where results go."""
-        return self.root / self.config.folder
-
-    @property
-    def store(self) -> ForecastStore:
-        """The store of this run's folder."""
-        return ForecastStore(self.folder)
-
-
-def open_sales(run: Run) -> DemandTable:
-    """The sales table, checked as it is read; columns of the items and known tables may be absent from it."""
-    config = run.config
-    schema = config.sales.schema_()
-    elsewhere = {*(schema.known_columns if config.known else ()), *(schema.static if config.items else ())}
-    return demand_table(config.sales.source, schema, today=run.now.date(), root=run.tables, optional=elsewhere)
-
-
-def check(run: Run) -> tuple[Profile, Intake]:
-    """What the panel looks like, and what became of the rows of the sales table."""
-    return profile(products(load_panel(run))), intake(open_sales(run))
-
-
-def load_panel(run: Run) -> Panel:
-    """Read, check and join the tables; add totals.
-
-    Raises DataError, with the rows shown, where a table is not what the config says.
-    """
-    config, root = run.config, run.tables
-    run.progress("reading tables", 0, 1)
-    sales = open_sales(run)
-    schema = sales.schema
-    items = static_table(config.items.source, schema, root=root) if config.items else None
-    known = None
-    if config.known:
-        known = known_table(
-            config.known.source, schema, frequency=sales.frequency, categories=sales.categories, root=root
-        )
-    panel = _add_calendar(run, pack(sales, items=items, known=known))
-    run.progress("reading tables", 1, 1)
-    return with_aggregates(panel, config.totals) if config.totals else panel
-
-
-def _add_calendar(run: Run, panel: Panel) -> Panel:
-    dates = run.config.calendar
-    if dates is None:
-        return panel
-    reach = max((h.end for h in run.config.forecast.horizons()), default=0)
-    rows_end = panel.start + panel.lengths - 1
-    last = max(panel.last + reach, int(rows_end.max(initial=panel.last)))
-    calendar, places = calendar_from(
-        dates.source, frequency=panel.frequency, first=panel.first, last=last, date=dates.date, place=dates.place,
-        columns=dates.columns, country=dates.country, subdivision=dates.subdivision, root=run.tables,
-    )  # fmt: skip
-    return with_calendar(panel, calendar, dates.place, places)
-
-
-def products(panel: Panel) -> Panel:
-    """The panel without aggregates."""
-    if AGGREGATE not in panel.series.columns:
-        return panel
-    return panel.take((panel.series[AGGREGATE] == SINGLE).to_numpy())
 
 
 def _horizons(run: Run, panel: Panel) -> tuple[Horizon, ...]:
@@ -180,9 +89,18 @@ def forecast(run: Run, panel: Panel, fitted: Path | None = None) -> tuple[Foreca
     made = model.predict(seen, [origin])
     made = made.rounded() if settings.whole_units else made
     with _publish(run, RunKind.FORECAST, panel) as writer:
-        writer.write("forecasts", made.table().with_columns(model=pl.lit(made.model)), origin=_day(panel, origin))
+        writer.write("forecasts", _stored_table(panel, made), origin=_day(panel, origin))
     run.progress("forecasting", 1, 1)
     return made, writer.info
+
+
+def _stored_table(panel: Panel, made: Forecast) -> pl.DataFrame:
+    """The wide table of a forecast of all the panel's series, with its model and, if there are totals, `aggregate`."""
+    table = made.table().with_columns(model=pl.lit(made.model))
+    if AGGREGATE not in panel.series.columns:
+        return table
+    rows = np.repeat(np.arange(panel.n_series), table.height // max(panel.n_series, 1))
+    return table.insert_column(len(panel.keys), panel.series[AGGREGATE][pl.Series(rows)])
 
 
 def _saved_model(run: Run, panel: Panel, folder: Path) -> Forecaster:
@@ -253,7 +171,7 @@ def backtest(run: Run, panel: Panel) -> tuple[BacktestResult, RunInfo]:
     result = BacktestResult(forecasts, *_scores(run, panel, forecasts, kinds, done, total))
     with _publish(run, RunKind.BACKTEST, panel) as writer:
         for origin in origins:
-            tables = [f.at([origin]).table().with_columns(model=pl.lit(name)) for name, f in forecasts.items()]
+            tables = [_stored_table(panel, f.at([origin])) for f in forecasts.values()]
             writer.write("forecasts", pl.concat(tables), origin=_day(panel, origin))
         for name in ("scores", "segments", "calibration", "comparison"):
             if (table := getattr(result, name)).width:  # DuckDB reads no Parquet file without columns
@@ -427,6 +345,32 @@ def _check_ahead(run: Run, panel: Panel) -> None:
     there = next(path for path in (run.folder, *run.folder.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise unwritable(run.folder, f"{there} is no folder that you may write to")
+
+
+def classes(run: Run, panel: Panel) -> pl.DataFrame:
+    """How many series go to which model by the patchwork's rules, and why; one row a rule."""
+    from shelfcast.models.patchwork import Patchwork
+
+    settings = run.config.forecast
+    own = settings.settings if settings.model == Patchwork.name else {}
+    made = forecaster(Patchwork.name, horizons=1, levels=settings.levels, **own)
+    assert isinstance(made, Patchwork)
+    return made.routes(products(panel), _origin(run, panel))
+
+
+def elasticities(
+    run: Run, panel: Panel, group: str | None = None, reference: str | None = None
+) -> tuple[dict[str, pl.DataFrame], RunInfo]:
+    """Price elasticity and promotion lift of all, groups, items and series, published."""
+    from shelfcast.models.elasticity import elasticity_tables
+
+    run.progress("elasticities", 0, 1)
+    tables = elasticity_tables(products(panel).as_of(_origin(run, panel)), group, reference)
+    with _publish(run, RunKind.ELASTICITIES, panel) as writer:
+        for kind, table in tables.items():
+            writer.write(f"elasticities_{kind}", table)
+    run.progress("elasticities", 1, 1)
+    return tables, writer.info
 
 
 def model_table() -> pl.DataFrame:

@@ -53,6 +53,7 @@ class RunKind(StrEnum):
     FORECAST = "forecast"
     ORDERS = "orders"
     CYCLE = "cycle"
+    ELASTICITIES = "elasticities"
 
 
 class RunState(StrEnum):

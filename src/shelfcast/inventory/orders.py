@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from shelfcast.errors import DataError, nearest
+from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 from shelfcast.inventory.blocks import whole_packs
 from shelfcast.inventory.budget import Group, within_budget
@@ -84,6 +85,11 @@ class GridLaws:
     levels: Sequence[float]
     values: NDArray[np.floating]
     mean: NDArray[np.floating] | None = None
+
+    @classmethod
+    def of(cls, made: Forecast) -> "GridLaws":
+        """The laws of a forecast at its latest origin."""
+        return cls(made.horizons, made.levels, made.values[:, -1], None if made.mean is None else made.mean[:, -1])
 
     def law(self, horizon: Horizon, rows: Ints) -> QuantileFunction:
         k, levels = self.horizons.index(horizon), np.asarray(self.levels, dtype=np.float64)

@@ -2,13 +2,15 @@
 
 `fit` lets the point model forecast from past origins, each from what was known then, and pools its errors by demand
 class, horizon and level band (`error_tables`). `predict` puts the quantiles of those errors around today's point
-forecast. The point forecast of a span is the sum of its periods; its quantiles come from the errors of such sums.
+forecast. The point forecast of a span is the sum of its periods; its quantiles come from the errors of such sums. A
+series that was observed and never sold anything is forecast to sell nothing.
 """
 
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
+from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from shelfcast.data.panel import Panel
 from shelfcast.data.profile import demand_classes
-from shelfcast.errors import ConfigError, nearest
+from shelfcast.errors import ConfigError, StoreError, nearest
 from shelfcast.horizons import Horizon
 from shelfcast.models.base import Ability
 from shelfcast.models.error_tables import ErrorTables, Form, PastErrors, Shape, chosen_form
@@ -37,7 +39,8 @@ class DistributionEngine(LocalForecaster):
     ----------
     model : name of a point model in `textbook.POINT_MODELS`.
     n_origins : past origins whose errors are pooled, at most.
-    step : periods between them; a season of hours or days, else one period.
+    step : periods between them; without it one less than a season of hours or days (so that origins fall on every
+        place in the season), else one period.
     n_bands : level bands.
     form : `additive`, `root` or `multiplicative` errors; `auto` chooses on the newest origins.
     window : periods of history a point model reads, at most; all without it.
@@ -85,7 +88,7 @@ class DistributionEngine(LocalForecaster):
     def _past(self, panel: Panel) -> PastErrors:
         """Point forecasts of past origins and what came; no origin at all where the history is too short."""
         season = panel.frequency.season
-        step = self.step or (season if season in (7, 24) else 1)
+        step = self.step or (season - 1 if season in (7, 24) else 1)
         newest = panel.last - self._end
         origins = [newest - step * i for i in range(self.n_origins) if newest - step * i >= panel.first][::-1]
         if not origins:
@@ -99,7 +102,9 @@ class DistributionEngine(LocalForecaster):
     def _laws(self, panel: Panel, origin: int) -> Laws:
         assert self.tables_ is not None
         means = span_means(self._path(panel, origin, self._end), self.horizons)
-        quantiles = self.tables_.apply(means, _classes(panel.as_of(origin)))
+        classes = _classes(panel.as_of(origin))
+        quantiles = self.tables_.apply(means, classes)
+        quantiles[classes == DEMAND_CLASSES.index("none")] = 0.0
         count = Series.of(panel, origin).n_observed
 
         def law(horizon: Horizon) -> tuple[Array, Array, NDArray[np.int64]]:
@@ -111,13 +116,20 @@ class DistributionEngine(LocalForecaster):
     def _store(self, folder: Path) -> None:
         assert self.tables_ is not None
         tables = self.tables_
-        np.savez(folder / "errors.npz", edges=tables.edges, quantiles=tables.quantiles, form=tables.form.value)
+        np.savez(
+            folder / "errors.npz",
+            edges=tables.edges, quantiles=tables.quantiles, n_errors=tables.n_errors, form=tables.form.value,
+        )  # fmt: skip
 
     def _restore(self, folder: Path) -> None:
         shape = Shape(self.horizons, len(DEMAND_CLASSES), self.n_bands)
-        with np.load(folder / "errors.npz", allow_pickle=False) as file:
-            form = Form(float(file["form"]))
-            self.tables_ = ErrorTables(shape, form, self.levels, file["edges"], file["quantiles"])
+        try:
+            with open(folder / "errors.npz", "rb") as raw, np.load(raw, allow_pickle=False) as file:
+                form = Form(float(file["form"]))
+                arrays = file["edges"], file["quantiles"], file["n_errors"]
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
+            raise StoreError(f"expected errors.npz in {folder}; got: {error}. Run `shelfcast fit` again.") from error
+        self.tables_ = ErrorTables(shape, form, self.levels, *arrays)
 
 
 def _classes(seen: Panel) -> NDArray[np.int64]:

@@ -7,11 +7,14 @@ was), and their quantiles put back around today's forecast:
 
 with `c` a tenth of a unit per period. `p` is 0 (additive), 1 (multiplicative) or 1/2 (root: counts scatter with the
 root of their mean), chosen on the newest origins. A cell (class, band, horizon) with n errors is shrunk to the band of
-all classes by n / (n + k). Errors of a span are those of its summed forecast, never sums of quantiles.
+all classes by n / (n + k). Errors of a span are those of its summed forecast, never sums of quantiles. A span without
+any past error (a history shorter than the horizon) gets `f + (f + c)^(1/2) z` with standard normal `z`: the scatter of
+counts, whatever the form.
 """
 
 from dataclasses import dataclass
 from enum import Enum
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +107,7 @@ class ErrorTables:
     levels : Q levels.
     edges : (S, B - 1) log of forecast per period at which bands change, for every span.
     quantiles : (C, G, B, Q) quantiles of e.
+    n_errors : (S,) past errors of every span; where there are none, `quantiles` are normal, for the root form.
     """
 
     shape: Shape
@@ -111,10 +115,11 @@ class ErrorTables:
     levels: tuple[float, ...]
     edges: Array
     quantiles: Array
+    n_errors: Ints
 
     @classmethod
     def learn(cls, past: PastErrors, shape: Shape, levels: tuple[float, ...], form: Form) -> "ErrorTables":
-        """Pool past errors; where there are none at all, errors count as zero."""
+        """Pool past errors."""
         spans = np.array([h.span for h in shape.horizons], dtype=np.float64)
         edges = _edges(past, shape)
         error = (past.demand - past.mean) / (past.mean + SHIFT * spans) ** form.value
@@ -123,7 +128,8 @@ class ErrorTables:
         n_cells = shape.n_groups * shape.n_bands
         ok = past.complete
         everyone = np.broadcast_to(np.searchsorted(shape.spans, spans), error.shape)
-        by_span, _ = grouped_quantiles(error[ok], everyone[ok], len(shape.spans), levels)
+        by_span, n_errors = grouped_quantiles(error[ok], everyone[ok], len(shape.spans), levels)
+        by_span[n_errors == 0] = [NormalDist().inv_cdf(level) for level in levels]
         by_band, n_band = grouped_quantiles(error[ok], cell[ok], n_cells, levels)
         fallback = np.repeat(by_span, _LEAD_GROUPS * shape.n_bands, axis=0)
         by_band = _shrunk(by_band, n_band, fallback, 20.0)
@@ -131,14 +137,15 @@ class ErrorTables:
         by_class, n_class = grouped_quantiles(error[ok], both[ok], shape.n_classes * n_cells, levels)
         table = _shrunk(by_class, n_class, np.tile(by_band, (shape.n_classes, 1)), shape.shrink)
         full = (shape.n_classes, shape.n_groups, shape.n_bands, len(levels))
-        return cls(shape, form, levels, edges, table.reshape(full))
+        return cls(shape, form, levels, edges, table.reshape(full), n_errors)
 
     def apply(self, mean: Array, classes: Ints) -> Array:
         """(N, K, Q) quantiles around point forecasts (N, K) of series in classes (N,); units, >= 0, never crossing."""
         spans = np.array([h.span for h in self.shape.horizons], dtype=np.float64)
         band = _bands(mean, self.shape, self.edges)
         errors = self.quantiles[classes[:, None], self.shape.lead_groups(), band]
-        scale = (mean + SHIFT * spans) ** self.form.value
+        has_errors = self.n_errors[np.searchsorted(self.shape.spans, spans)] > 0
+        scale = (mean + SHIFT * spans) ** np.where(has_errors, self.form.value, Form.ROOT.value)
         return np.maximum.accumulate(np.maximum(mean[..., None] + scale[..., None] * errors, 0.0), axis=-1)
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
+from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from shelfcast.data.panel import Panel
-from shelfcast.errors import ConfigError
+from shelfcast.errors import ConfigError, StoreError
 from shelfcast.horizons import Horizon
 from shelfcast.models.addons import adjusted_path
 from shelfcast.models.base import Ability
@@ -24,7 +25,7 @@ from shelfcast.models.baselines import SeasonProfile
 from shelfcast.models.distribution_engine import DistributionEngine
 from shelfcast.models.elasticity import Elasticities
 from shelfcast.models.local import Laws
-from shelfcast.models.routing import DEFAULT_RULES, ValueCuts, check_rules, classify, read_rules, route
+from shelfcast.models.routing import DEFAULT_RULES, ValueCuts, check_rules, classify, read_rules, route, summary
 from shelfcast.models.seasonal import SeasonalAddon
 from shelfcast.models.textbook import POINT_MODELS
 
@@ -80,6 +81,10 @@ class Patchwork(DistributionEngine):
     def _table(self, panel: Panel) -> pl.DataFrame:
         return check_rules(self._rules, list(POINT_MODELS), panel.series.columns)
 
+    def routes(self, panel: Panel, origin: int) -> pl.DataFrame:
+        """How many series each rule routes as of an origin, and what they sold in a year."""
+        return summary(panel, origin, self._table(panel))
+
     def _path(self, panel: Panel, origin: int, n_periods: int) -> Array:
         """Each series by the model and add-ons of its rule, as of the origin."""
         rules = self._table(panel)
@@ -120,5 +125,8 @@ class Patchwork(DistributionEngine):
         self.seasonal_ = SeasonalAddon.load(folder / "seasonal")
         if (folder / "elasticity").exists():
             self.elasticity_ = Elasticities.load(folder / "elasticity")
-        with np.load(folder / "cuts.npz", allow_pickle=False) as file:
-            self.cuts_ = ValueCuts(float(file["a"]), float(file["b"]))
+        try:
+            with open(folder / "cuts.npz", "rb") as raw, np.load(raw, allow_pickle=False) as file:
+                self.cuts_ = ValueCuts(float(file["a"]), float(file["b"]))
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
+            raise StoreError(f"expected cuts.npz in {folder}; got: {error}. Run `shelfcast fit` again.") from error
