@@ -4,7 +4,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,12 @@ from shelfcast.config import RunConfig, check_config, read_config
 from shelfcast.data.samples import write_demo
 from shelfcast.inventory.orders import Bound
 from shelfcast.inventory.policies import POLICIES
+from shelfcast.loading import Run
 from shelfcast.metrics import Metric
+from shelfcast.models.patchwork import Patchwork
+from shelfcast.models.routing import check_rules, default_rules, read_rules
 from shelfcast.models.table import makers
+from shelfcast.models.textbook import POINT_MODELS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -70,7 +74,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = settings.backtest.model_copy(update={"origins": 1, "models": ("seasonal-naive",)})
     sales = settings.model_copy(update={"backtest": small, "items": None, "totals": ()})
     segments = sales.backtest.model_copy(update={"segments": ("velocity",)})
-    pipelines.cycle(pipelines.Run(sales.model_copy(update={"backtest": segments}), root, datetime(2026, 11, 23)))
+    pipelines.cycle(Run(sales.model_copy(update={"backtest": segments}), root, datetime(2026, 11, 23)))
     return folder
 
 
@@ -152,13 +156,34 @@ def test_config_describes_no_key_that_is_gone() -> None:
         assert set(re.findall(r"`(\w+)`", row)) <= keys
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "toml"], ids=lambda b: names(b.page))
+TOML = [block for block in BLOCKS if block.language == "toml"]
+RULES = [block for block in TOML if "rules" in tomllib.loads(block.text)]
+
+
+@pytest.mark.parametrize("block", [b for b in TOML if b not in RULES], ids=lambda b: names(b.page))
 def test_config_examples_are_valid(block: Block) -> None:
     settings = tomllib.loads(block.text)
     sales = settings.setdefault("sales", {})
     if "url" not in sales:
         sales.setdefault("path", "sales.csv")
     assert isinstance(check_config(settings), RunConfig)
+
+
+@pytest.mark.parametrize("block", RULES, ids=lambda b: names(b.page))
+def test_rules_of_the_pages_are_valid(block: Block, tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(block.text, encoding="utf-8")
+    rules = check_rules(read_rules(path), list(POINT_MODELS), [])
+    last = rules.drop("model", "season", "price").row(rules.height - 1)
+    assert set(last) == {"*"}, "the last rule fits every series"
+
+
+def test_the_default_rules_stand_in_the_page() -> None:
+    page = prose(ROOT / "docs" / "patchwork.md")
+    for seasons in (7, 52):
+        for demand_class, life, model, season, price in default_rules(seasons).iter_rows():
+            shown = ("yes" if season else "no", "yes" if price else "no")
+            assert f"| `{demand_class}` | `{life}` | `{model}` | {shown[0]} | {shown[1]} |" in page
 
 
 def test_names_of_the_code_are_described() -> None:
@@ -171,7 +196,10 @@ def test_names_of_the_code_are_described() -> None:
     for bound in Bound:
         assert f"`{bound.value}`" in text["inventory"]
     for name in makers():
-        assert f"`{name}`" in text["models"], f"describe the model '{name}' in docs/models.md"
+        assert f"`{name}`" in text["models"] + text["patchwork"], f"describe '{name}' in docs/models.md or patchwork.md"
+    for setting in fields(Patchwork):
+        if setting.init and setting.name not in ("horizons", "levels", "model"):
+            assert f"`{setting.name}`" in text["patchwork"], f"describe the setting '{setting.name}'"
 
 
 def test_pages_are_short_and_carry_no_emoji() -> None:
