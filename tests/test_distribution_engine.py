@@ -92,7 +92,7 @@ def test_without_past_origins_the_law_is_normal_around_the_forecast(length):
     panel = panel_of(poisson(n=6, t=length))
     forecast = engine((Horizon(0), Horizon(0, 7)), min_history=1).fit(panel).predict(panel, [length - 1])
     f = forecast.mean[:, 0].astype(float)
-    hand = np.maximum(f[..., None] + np.sqrt(f + [0.1, 0.7])[..., None] * Z, 0)
+    hand = np.maximum(f[..., None] + np.sqrt(f + np.array([0.1, 0.7]))[..., None] * Z, 0)
     np.testing.assert_allclose(forecast.values[:, 0], hand, rtol=1e-5)
     assert (f > 0).all()
 

@@ -32,7 +32,14 @@ def name(request):
 
 
 def made(name, horizons=HORIZONS, levels=LEVELS):
-    return forecaster(name, horizons=horizons, levels=levels)
+    settings = {"n_origins": 3} if name in SLOW else {}
+    return forecaster(name, horizons=horizons, levels=levels, **settings)
+
+
+def needs_many_series(name):
+    """Skip a law of hundreds of series for a model that takes seconds for each."""
+    if name in SLOW:
+        pytest.skip("too slow for so many series")
 
 
 class Fitted(dict):
@@ -205,6 +212,7 @@ def test_demand_times_c_gives_quantiles_times_c(name, shop_panel, factor):
 
 @pytest.mark.parametrize("share", [0.3, 0.45])
 def test_days_without_stock_do_not_pull_the_forecast_down(name, share):
+    needs_many_series(name)
     rng = np.random.default_rng(5)
     demand = rng.poisson(40, (200, 250)).astype(float)
     seen = rng.random((200, 250)) >= share
@@ -229,6 +237,7 @@ def test_a_longer_span_is_never_smaller_where_claimed(name, shop_panel):
 
 def test_a_span_is_wider_than_a_period_and_narrower_than_added_quantiles(name):
     """Independent days: the spread of a sum of n grows like sqrt(n), that of added quantiles like n."""
+    needs_many_series(name)
     demand = np.random.default_rng(2).poisson(20, (300, 300))
     panel = panel_of(demand)
     values = made(name, horizons=[(0, 1), (0, 7)]).fit(panel).predict(panel, [299]).values.mean(axis=(0, 1))
@@ -407,6 +416,7 @@ def test_quantiles_cover_what_they_say(name, known_law, horizon, band):
     The bands leave room for few samples: n values interpolated at place `(n - 1) x level` cover
     `((n - 1) x level + 1) / (n + 1)`, which is 0.083 for level 0.05 and 26 values.
     """
+    needs_many_series(name)
     origins = list(range(379, 386))
     model = made(name, horizons=[horizon]).fit(known_law.as_of(origins[0]))
     values = model.predict(known_law, origins).values[:, :, 0]

@@ -25,11 +25,13 @@ from shelfcast.models.baselines import SeasonProfile
 from shelfcast.models.distribution_engine import DistributionEngine
 from shelfcast.models.elasticity import Elasticities
 from shelfcast.models.local import Laws
-from shelfcast.models.routing import DEFAULT_RULES, ValueCuts, check_rules, classify, read_rules, route, summary
+from shelfcast.models.routing import ValueCuts, check_rules, classify, default_rules, read_rules, route, summary
 from shelfcast.models.seasonal import SeasonalAddon
 from shelfcast.models.textbook import POINT_MODELS
 
 Array = NDArray[np.float64]
+
+_TRIALS = 3  # origins on which the price add-on is judged
 
 
 @dataclass
@@ -49,6 +51,7 @@ class Patchwork(DistributionEngine):
     seasonal_: SeasonalAddon | None = field(default=None, init=False, repr=False)
     elasticity_: Elasticities | None = field(default=None, init=False, repr=False)
     cuts_: ValueCuts | None = field(default=None, init=False, repr=False)
+    rules_: pl.DataFrame | None = field(default=None, init=False, repr=False)
 
     name: ClassVar[str] = "patchwork"
     abilities: ClassVar[frozenset[Ability]] = frozenset(
@@ -60,10 +63,10 @@ class Patchwork(DistributionEngine):
         if not 0 <= self.own_share <= 1:
             raise ConfigError("model.own_share", f"expected a number from 0 to 1; got {self.own_share!r}")
 
-    @cached_property
-    def _rules(self) -> pl.DataFrame:
+    def _given(self, panel: Panel) -> pl.DataFrame:
+        """The rules of the settings, or the defaults for the panel's season."""
         if self.rules is None:
-            return DEFAULT_RULES
+            return default_rules(panel.frequency.season)
         return read_rules(Path(self.rules)) if isinstance(self.rules, str) else pl.DataFrame(list(self.rules))
 
     @cached_property
@@ -71,15 +74,38 @@ class Patchwork(DistributionEngine):
         return SeasonProfile(self.horizons, self.levels, min_history=self.min_history)
 
     def _learn(self, panel: Panel) -> None:
+        self.rules_ = self._given(panel)
         self._table(panel)
         self.seasonal_ = SeasonalAddon.learn(panel, self.group)
         has_known = panel.names.price is not None or bool(panel.names.promotions)
         self.elasticity_ = Elasticities.learn(panel, group=self.group) if has_known else None
         _, self.cuts_ = classify(panel, panel.last)
+        if self.elasticity_ is not None and not self._price_helps(panel):
+            self.elasticity_ = None
         super()._learn(panel)
 
+    def _price_helps(self, panel: Panel) -> bool:
+        """Whether paths of the newest origins with known targets err less with the price add-on than without."""
+        origins = [panel.last - self._end - i * self._end for i in range(_TRIALS)]
+        origins = [origin for origin in origins if origin >= panel.first]
+        with_price = self._error(panel, origins)
+        kept, self.elasticity_ = self.elasticity_, None
+        without = self._error(panel, origins)
+        self.elasticity_ = kept
+        return with_price < without or not origins
+
+    def _error(self, panel: Panel, origins: Sequence[int]) -> float:
+        """Sum of absolute errors of the single periods after the origins."""
+        total = 0.0
+        for origin in origins:
+            demand, observed = panel.window(origin + 1, origin + self._end)
+            total += float(np.abs((demand - self._path(panel, origin, self._end)) * observed).sum())
+        return total
+
     def _table(self, panel: Panel) -> pl.DataFrame:
-        return check_rules(self._rules, list(POINT_MODELS), panel.series.columns)
+        return check_rules(
+            self._given(panel) if self.rules_ is None else self.rules_, list(POINT_MODELS), panel.series.columns
+        )
 
     def routes(self, panel: Panel, origin: int) -> pl.DataFrame:
         """How many series each rule routes as of an origin, and what they sold in a year."""
@@ -118,15 +144,22 @@ class Patchwork(DistributionEngine):
         self.seasonal_.save(folder / "seasonal")
         if self.elasticity_ is not None:
             self.elasticity_.save(folder / "elasticity")
-        np.savez(folder / "cuts.npz", a=self.cuts_.a, b=self.cuts_.b)
+        assert self.rules_ is not None
+        self.rules_.write_parquet(folder / "rules.parquet")  # those of the fit, whatever becomes of the user's file
+        has_price = self.elasticity_ is not None  # the folder may hold elasticities of an older model
+        np.savez(folder / "cuts.npz", a=self.cuts_.a, b=self.cuts_.b, has_price=has_price)
 
     def _restore(self, folder: Path) -> None:
         super()._restore(folder)
         self.seasonal_ = SeasonalAddon.load(folder / "seasonal")
-        if (folder / "elasticity").exists():
-            self.elasticity_ = Elasticities.load(folder / "elasticity")
         try:
             with open(folder / "cuts.npz", "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 self.cuts_ = ValueCuts(float(file["a"]), float(file["b"]))
-        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
-            raise StoreError(f"expected cuts.npz in {folder}; got: {error}. Run `shelfcast fit` again.") from error
+                has_price = bool(file["has_price"])
+            self.rules_ = pl.read_parquet(folder / "rules.parquet")
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile, pl.exceptions.PolarsError) as error:
+            raise StoreError(
+                f"expected cuts.npz and rules.parquet in {folder}; got: {error}. Run `shelfcast fit` again."
+            ) from error
+        if has_price:
+            self.elasticity_ = Elasticities.load(folder / "elasticity")

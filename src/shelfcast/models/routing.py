@@ -27,28 +27,30 @@ CLASSES = ("demand_class", "abc", "life", "seasonal")
 ACTIONS = ("model", "season", "price")
 ANY = "*"
 DEMAND_CLASSES = ("smooth", "erratic", "intermittent", "lumpy", "none")
+VALUES = {
+    "demand_class": DEMAND_CLASSES,
+    "abc": ("A", "B", "C"),
+    "life": ("current", "new", "ended", "unsold"),
+    "seasonal": ("yes", "no"),
+}
 _SEASONS = 26  # seasons in which places are compared
 _SHARD_ROWS = 10_000_000
 
-DEFAULT_RULES = pl.DataFrame(
-    [
+
+def default_rules(season: int) -> pl.DataFrame:
+    """The rules used where none are given: found on M5's products and levels, and on weekly store sales.
+
+    Holt-Winters where one series can learn the season; a plain level where it is a year of weeks.
+    """
+    level = "holt-winters" if season <= 24 else "ses"
+    rules = [
         ("*", "ended", "window-average", False, False),
         ("*", "new", "window-average", True, True),
-        ("smooth", "*", "damped", True, True),
-        ("erratic", "*", "ses", True, True),
-        ("intermittent", "*", "ses", True, True),
         ("lumpy", "*", "tsb", True, True),
-        ("*", "*", "ses", True, True),
-    ],
-    schema={
-        "demand_class": pl.String,
-        "life": pl.String,
-        "model": pl.String,
-        "season": pl.Boolean,
-        "price": pl.Boolean,
-    },
-    orient="row",
-)
+        ("*", "*", level, True, True),
+    ]
+    text = dict.fromkeys(("demand_class", "life", "model"), pl.String)
+    return pl.DataFrame(rules, schema={**text, "season": pl.Boolean, "price": pl.Boolean}, orient="row")
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,8 @@ def _price(seen: Panel) -> NDArray[np.float64]:
 def _is_seasonal(seen: Panel) -> NDArray[np.bool_]:
     """(N,) whether the variance between places of the season exceeds what chance gives."""
     season = seen.frequency.season
-    demand, observed = seen.history(seen.last, min(_SEASONS, 4 if season > 24 else _SEASONS) * season)
-    n_periods = demand.shape[1]
+    history, observed = seen.history(seen.last, min(_SEASONS, 4 if season > 24 else _SEASONS) * season)
+    demand, n_periods = history.astype(np.float64), history.shape[1]
     place = np.eye(season)[seen.frequency.season_position(seen.last - n_periods + 1 + np.arange(n_periods))]
     weight = observed.astype(np.float64)
     count, units = weight @ place, (demand * weight) @ place
@@ -123,7 +125,8 @@ def _is_seasonal(seen: Panel) -> NDArray[np.bool_]:
     between = (np.square(units) / np.maximum(count, 1.0)).sum(axis=1) - total * mean**2
     within = (np.square(demand) * weight).sum(axis=1) - (np.square(units) / np.maximum(count, 1.0)).sum(axis=1)
     free = np.maximum(filled - 1, 1), np.maximum(total - filled, 1)
-    ratio = (between / free[0]) / np.maximum(within / free[1], 1e-12)
+    rounding = 1e-9 * mean**2 + 1e-300  # a constant series has no variance but that of its sums' last digits
+    ratio = (between / free[0]) / np.maximum(within / free[1], rounding)
     spread = np.sqrt(2.0 / free[0] + 2.0 / free[1])
     return np.asarray((total >= 3 * season) & (mean > 0) & (ratio > 1.0 + 2.33 * spread))
 
@@ -141,9 +144,21 @@ def check_rules(rules: pl.DataFrame, models: Sequence[str], static: Sequence[str
     for name in rules["model"].unique().to_list():
         if name not in models:
             raise ConfigError("rules.model", f"unknown model '{name}'", nearest(str(name), models))
+    _check_values(rules)
     keys = [c for c in rules.columns if c not in ACTIONS]
-    flags = [(pl.col(c) if c in rules.columns else pl.lit(True)).alias(c) for c in ("season", "price")]
+    flags = [(pl.col(c).fill_null(True) if c in rules.columns else pl.lit(True)).alias(c) for c in ("season", "price")]
     return rules.select(pl.col(keys).cast(pl.String).fill_null(ANY), "model", *flags)
+
+
+def _check_values(rules: pl.DataFrame) -> None:
+    """Raise ConfigError for a class that no series can have, and an add-on neither true nor false."""
+    for column in set(CLASSES) & set(rules.columns):
+        for value in rules[column].cast(pl.String).drop_nulls().unique().to_list():
+            if value not in (ANY, *VALUES[column]):
+                raise ConfigError(f"rules.{column}", f"unknown value '{value}'", nearest(value, (*VALUES[column], ANY)))
+    for column in {"season", "price"} & set(rules.columns):
+        if rules[column].dtype not in (pl.Boolean, pl.Null):
+            raise ConfigError(f"rules.{column}", f"expected true or false; got {rules[column][0]!r}")
 
 
 def route(series: pl.DataFrame, classes: pl.DataFrame, rules: pl.DataFrame) -> NDArray[np.int64]:
@@ -154,15 +169,15 @@ def route(series: pl.DataFrame, classes: pl.DataFrame, rules: pl.DataFrame) -> N
     keys = [c for c in rules.columns if c not in ACTIONS]
     table = classes.hstack([series[c].cast(pl.String).fill_null("?") for c in keys if c not in classes.columns])
     chosen = np.full(series.height, -1, dtype=np.int64)
-    for place, rule in enumerate(rules.select(keys).iter_rows(named=True)):
+    for place, rule in enumerate(rules.iter_rows(named=True)):
         fits = np.ones(series.height, dtype=bool)
-        for column, value in rule.items():
-            if value != ANY:
-                fits &= (table[column] == value).to_numpy()
+        for column in keys:
+            if rule[column] != ANY:
+                fits &= (table[column] == rule[column]).to_numpy()
         chosen[(chosen < 0) & fits] = place
     lost = np.flatnonzero(chosen < 0)
     if len(lost):
-        shown = series.select("item").hstack(table)[pl.Series(lost[:3])].rows(named=True)
+        shown = table.with_columns(series["item"])[pl.Series(lost[:3])].rows(named=True)
         raise ConfigError("rules", f"no rule fits {len(lost):,} series, as {shown}", "end with a rule of '*' only")
     return chosen
 
@@ -175,7 +190,7 @@ def read_rules(path: Path) -> pl.DataFrame:
         if path.suffix.lower() == ".parquet":
             return pl.read_parquet(path)
         return pl.DataFrame(tomllib.loads(path.read_text(encoding="utf-8"))["rules"])
-    except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
+    except (OSError, KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise DataError(
             "a rules table: TOML with [[rules]], or Parquet", f"{path}: {error}", "see docs/models.md"
         ) from None  # fmt: skip
