@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from shelfcast.data.calendars import calendar_from
+from shelfcast.data.packing import with_calendar
 from shelfcast.data.panel import Calendar, FeatureNames, Panel
 from shelfcast.periods import Frequency
 
@@ -79,3 +81,18 @@ def _panel(series: pl.DataFrame, sales: NDArray[np.generic], names: FeatureNames
         place=np.zeros(series.height, dtype=np.int32),
         last=period(N_DAYS),
     )
+
+
+def with_events(panel: Panel) -> Panel:
+    """The panel with the competition's events and, for products, the SNAP days of their state, as calendar columns."""
+    table = pl.read_parquet(FOLDER / "calendar.parquet")
+    names = ("event_name_1", "event_name_2")
+    window = {"frequency": panel.frequency, "first": FIRST, "last": FIRST + table.height - 1}
+    if "state" not in panel.series.columns:
+        calendar, _ = calendar_from(table.select("date", *names), columns=names, **window)
+        return with_calendar(panel, calendar)
+    states = [
+        table.select("date", *names, state=pl.lit(s), snap=f"snap_{s}") for s in panel.series["state"].unique().sort()
+    ]
+    calendar, places = calendar_from(pl.concat(states), place="state", columns=(*names, "snap"), **window)
+    return with_calendar(panel, calendar, "state", places)

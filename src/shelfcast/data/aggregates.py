@@ -51,6 +51,14 @@ def with_aggregates(panel: Panel, groups: Sequence[Sequence[str]], *, lag: int |
     return concat(parts)
 
 
+def is_single(panel: Panel) -> NDArray[np.bool_]:
+    """(N,) which series are no aggregates; all of them where the panel holds nothing else."""
+    if AGGREGATE not in panel.series.columns:
+        return np.ones(panel.n_series, dtype=bool)
+    single = (panel.series[AGGREGATE].cast(pl.String) == SINGLE).fill_null(False).to_numpy()
+    return np.asarray(single if single.any() else np.ones(panel.n_series, dtype=bool))
+
+
 def concat(panels: Sequence[Panel]) -> Panel:
     """The series of several panels of one calendar and one set of columns, one after the other."""
     first = panels[0]

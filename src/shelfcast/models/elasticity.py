@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from shelfcast.data.aggregates import AGGREGATE, SINGLE
+from shelfcast.data.aggregates import is_single
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, DataError, StoreError, nearest
 from shelfcast.models.promotions import Design, Rows
@@ -100,10 +100,7 @@ class Elasticities:
             raise ConfigError("cap", f"expected a lift above 1; got {cap}")
         design = Design.of(panel, reference, window)
         labels = _labels(panel, group)
-        if AGGREGATE in panel.series.columns:
-            single = (panel.series[AGGREGATE] == SINGLE).fill_null(False).to_numpy()
-        else:
-            single = np.ones(panel.n_series, dtype=bool)
+        single = is_single(panel)
         groups, items, tree = _tree(labels.filter(pl.Series(single)))
         sample = _sample(panel, design, np.where(single, np.cumsum(single) - 1, -1))
         design, x = design.without_cut_flags(sample.x)

@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from shelfcast.data.aggregates import AGGREGATE, SINGLE
+from shelfcast.data.aggregates import is_single
 from shelfcast.data.panel import Panel
 from shelfcast.errors import StoreError
 from shelfcast.models.elasticity import Elasticities
@@ -171,9 +171,7 @@ class _Rows:
     def of(
         cls, panel: Panel, labels: pl.DataFrame, items: pl.DataFrame, groups: list[str], elasticity: Elasticities | None
     ) -> "_Rows":
-        single = np.ones(panel.n_series, dtype=bool)
-        if AGGREGATE in panel.series.columns:
-            single = (panel.series[AGGREGATE] == SINGLE).fill_null(False).to_numpy()
+        single = is_single(panel)
         series, period = panel.row_series(), panel.row_periods()
         use = np.flatnonzero(panel.observed & single[series] & (period <= panel.last))
         y = panel.demand[use].astype(np.float64)
