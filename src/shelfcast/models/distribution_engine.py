@@ -41,6 +41,8 @@ class DistributionEngine(LocalForecaster):
     n_origins : past origins whose errors are pooled, at most.
     step : periods between them; without it one less than a season of hours or days (so that origins fall on every
         place in the season), else one period.
+        Where all origins will fall on one weekday, 7 is better for a model without a season: its errors are those of
+        that weekday (154 aggregate series of M5, weekly origins: `ses` 0.343 WSPL instead of 0.450).
     n_bands : level bands.
     form : `additive`, `root` or `multiplicative` errors; `auto` chooses on the newest origins.
     window : periods of history a point model reads, at most; all without it.
