@@ -72,7 +72,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = root / "sales.parquet"
     pl.read_parquet(path).filter(pl.col("item").is_in(items)).write_parquet(path)
     small = settings.backtest.model_copy(update={"origins": 1, "models": ("seasonal-naive",)})
-    sales = settings.model_copy(update={"backtest": small, "items": None, "totals": ()})
+    quick = settings.forecast.model_copy(update={"model": "season-profile", "settings": {}})
+    sales = settings.model_copy(update={"backtest": small, "forecast": quick, "items": None, "totals": ()})
     segments = sales.backtest.model_copy(update={"segments": ("velocity",)})
     pipelines.cycle(Run(sales.model_copy(update={"backtest": segments}), root, datetime(2026, 11, 23)))
     return folder
