@@ -23,11 +23,12 @@ from shelfcast.models.table import forecaster
 
 ORIGINS = tuple(m5_data.period(day) for day in m5_data.ORIGIN_DAYS)
 POOLED = {"group": "department"}
+WEEKLY = {"step": 7}  # past errors from the weekday of the origins: kind to models without a season
 ENTRIES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("seasonal naive, Gaussian", "seasonal-naive", {"errors": "gaussian", "seasons": 280}, {}),
     ("season profile", "season-profile", {}, {}),
-    *((name, name, {}, {}) for name in ("window-average", "ses", "damped", "holt-winters", "seasonal-es")),
-    *((name, name, {}, {}) for name in ("croston", "sba", "tsb", "adida", "imapa")),
+    *((name, name, WEEKLY, {}) for name in ("window-average", "ses", "damped", "holt-winters", "seasonal-es")),
+    *((name, name, WEEKLY, {}) for name in ("croston", "sba", "tsb", "adida", "imapa")),
     ("patchwork, pooled errors only", "patchwork", {"own_share": 0.0}, POOLED),
     ("patchwork", "patchwork", {}, POOLED),
 ]

@@ -308,7 +308,7 @@ def test_settings_are_checked_when_made(name, settings):
 @pytest.mark.parametrize("name", sorted(baselines.MODELS))
 def test_small_shards_say_the_same(name, holed, monkeypatch):
     whole, mean = said(name, holed)
-    monkeypatch.setattr(local, "_SHARD_CELLS", 3 * T)
+    monkeypatch.setattr(local, "_SHARD_CELLS", 3 * 1000)
     pieces, piece_mean = said(name, holed)
     assert pieces == pytest.approx(whole, rel=1e-6)
     assert piece_mean == pytest.approx(mean, rel=1e-6)

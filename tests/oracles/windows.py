@@ -34,14 +34,20 @@ def recent(demand, seen, horizon, levels, *, window, weight=None):
 def sum_by_errors(demand, seen, horizon, levels, *, level_window, error_window, weight):
     """Latest level plus the quantiles of its past errors, in units of a mean period."""
     n = len(demand)
-    errors = []
+    pairs = []
     for i in range(error_window):
         origin = n - 1 - horizon.end - i
         before = slow_sum(demand, seen, origin - level_window + 1, level_window, weight, 0.25)
         came = slow_sum(demand, seen, origin + horizon.lead + 1, horizon.span, weight)
-        errors.append(None if before is None or came is None else came - before)
-    found, count = quantiles(errors, levels)
-    return np.maximum(slow_sum(demand, seen, n - level_window, level_window, weight, 0.25) + found, 0), count
+        if before is not None and came is not None:
+            pairs.append((before, came))
+    mean = np.mean([before for before, _ in pairs])
+    level = slow_sum(demand, seen, n - level_window, level_window, weight, 0.25)
+
+    def spread(size):
+        return np.sqrt((size + 0.02 * mean) * mean)
+
+    return quantiles([max(level + min(spread(level) / spread(b), 1) * (c - b), 0) for b, c in pairs], levels)
 
 
 def same_season(demand, seen, horizon, levels, *, seasons, season, near=0):

@@ -95,9 +95,9 @@ class SeasonProfile(LocalForecaster):
     The factor of a place in the season is the series' mean there over its mean, shrunk to 1 by the noise of that mean:
     with n observations there and a squared coefficient of variation c, by n / (n + c / `factor_variance`).
 
-    A sum of several periods is the mean of the latest `level_window` periods times its length, plus the quantiles of
-    the errors that this forecast made at the latest `error_window` origins: overlapping sums are too few to take
-    quantiles of directly.
+    A sum of several periods is the mean of the latest `level_window` periods times its length, plus the errors that
+    this forecast made at the latest `error_window` origins, shrunk with the root of the level where that is lower now:
+    overlapping sums are too few to take quantiles of directly.
 
     Parameters
     ----------
@@ -157,10 +157,12 @@ class SeasonProfile(LocalForecaster):
         came = scaled.sums(origins + horizon.lead + 1, horizon.span)
         now = scaled.sums(np.array([scaled.last - n_level + 1]), n_level, _LEVEL_SHARE)
         valid = before.valid & came.valid
-        errors = Samples(np.where(valid, came.values - before.values, 0.0), valid)
-        level = now.values[:, :1]
-        quantiles, _, count = _quantiles(self.levels, errors)
-        return np.maximum(level + quantiles, 0.0), level[:, 0], np.where(now.valid[:, 0], count, 0)
+        mean = Samples(before.values, valid).mean()[:, None]
+        scale = _root_scale(before.values, mean)
+        level, today = now.values[:, :1], _root_scale(now.values[:, :1], mean)
+        values = np.maximum(level + np.minimum(today / scale, 1.0) * (came.values - before.values), 0.0)
+        quantiles, centre, count = _quantiles(self.levels, Samples(np.where(valid, values, 0.0), valid))
+        return quantiles, centre, np.where(now.valid[:, 0], count, 0)
 
     def _factors(self, history: History, panel: Panel, n_periods: int) -> Array:
         """(N, season) shrunken factors with mean about 1."""
@@ -249,6 +251,14 @@ def _differences(history: History, span: int, n_samples: int, distance: int) -> 
     later, earlier = history.sums(starts, span), history.sums(starts - distance, span)
     valid = later.valid & earlier.valid
     return Samples(np.where(valid, later.values - earlier.values, 0.0), valid)
+
+
+def _root_scale(level: Array, mean: Array) -> Array:
+    """(N, J) how far errors spread at a level, beside a series' `mean` (N, 1): with the root, as counts do.
+
+    A level of nothing keeps the spread of a fiftieth of the mean, so that what stopped selling is not bought again.
+    """
+    return np.where(mean > 0, np.sqrt((level + 0.02 * mean) * mean), 1.0)
 
 
 def _quantiles(levels: tuple[float, ...], samples: Samples) -> tuple[Array, Array, NDArray[np.int64]]:
