@@ -473,3 +473,12 @@ def test_a_frame_with_numbers_as_column_names():
 def test_the_root_is_where_relative_paths_start(tmp_path: Path):
     sales().write_csv(tmp_path / "s.csv")
     assert len(list(demand_table("s.csv", DAY, today=TODAY, root=tmp_path).batches())) == 1
+
+
+def test_numbers_too_large_to_add_up() -> None:
+    rows = pl.DataFrame(
+        {"item": ["a", "a"], "date": [dt.date(2024, 1, 1), dt.date(2024, 1, 2)], "demand": [1.0, 1e300]}
+    )
+    with pytest.raises(DataError, match="beyond 1e\\+30") as error:
+        list(demand_table(rows, Schema(frequency="day"), today=dt.date(2024, 2, 1)).batches())
+    assert "1e+300" in str(error.value)

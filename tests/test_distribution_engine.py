@@ -7,10 +7,9 @@ import pytest
 
 from shelfcast.errors import ConfigError, StoreError
 from shelfcast.horizons import Horizon, per_period
-from shelfcast.models.distribution_engine import MODELS, DistributionEngine
+from shelfcast.models.distribution_engine import ERROR_CLASSES, MODELS, DistributionEngine
 from shelfcast.models.error_tables import Form
 from shelfcast.models.points import Series, span_means
-from shelfcast.models.routing import DEMAND_CLASSES
 from shelfcast.models.table import load
 from shelfcast.models.textbook import POINT_MODELS
 from shelfcast.periods import Frequency
@@ -130,7 +129,7 @@ def test_a_form_can_be_asked_for_and_is_kept(tmp_path):
     assert again.tables_.form is Form.MULTIPLICATIVE
     for array in ("edges", "quantiles", "n_errors"):
         np.testing.assert_array_equal(getattr(again.tables_, array), getattr(model.tables_, array))
-    assert again.tables_.quantiles.shape[0] == len(DEMAND_CLASSES)
+    assert again.tables_.quantiles.shape[0] == len(ERROR_CLASSES)
     (tmp_path / "errors.npz").write_bytes(b"PK")
     with pytest.raises(StoreError, match=r"errors\.npz"):
         DistributionEngine.load(tmp_path)

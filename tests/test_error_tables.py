@@ -19,7 +19,7 @@ def past_of(seed=0, n=15, o=6, horizons=HORIZONS, missing=0.2):
     rng = np.random.default_rng(seed)
     mean = rng.gamma(1.0, 5.0, (n, o, len(horizons))) * [h.span for h in horizons]
     demand = rng.poisson(mean).astype(float)
-    return PastErrors(mean, demand, rng.random(mean.shape) >= missing, rng.integers(0, 2, n))
+    return PastErrors(mean, demand, rng.random(mean.shape) >= missing, rng.integers(0, 2, (n, o)))
 
 
 def pool(past, power, group, edges, *, span=None, place=None, band=None, of_class=None):
@@ -29,7 +29,7 @@ def pool(past, power, group, edges, *, span=None, place=None, band=None, of_clas
         h = HORIZONS[k]
         f = past.mean[i, o, k]
         wanted = past.complete[i, o, k] and (span is None or h.span == span) and (place is None or group[k] == place)
-        wanted = wanted and (of_class is None or past.classes[i] == of_class)
+        wanted = wanted and (of_class is None or past.classes[i, o] == of_class)
         mine = sum(edge < np.log(f / h.span + SHIFT) for edge in edges[h.span])
         if wanted and (band is None or mine == band):
             found.append((past.demand[i, o, k] - f) / (f + SHIFT * h.span) ** power)
@@ -113,7 +113,7 @@ def test_the_form_that_drew_the_errors_is_chosen(form, seed):
     rng = np.random.default_rng(seed)
     mean = np.exp(rng.uniform(np.log(40), np.log(2000), (120, 8, 2)))
     demand = DRAWN[form](mean, rng.normal(size=mean.shape))
-    past = PastErrors(mean, demand, np.ones(mean.shape, dtype=bool), np.zeros(120, dtype=np.int64))
+    past = PastErrors(mean, demand, np.ones(mean.shape, dtype=bool), np.zeros(mean.shape[:2], dtype=np.int64))
     assert chosen_form(past, Shape(per_period(2), 1, n_bands=1), LEVELS) is form
 
 
@@ -142,8 +142,8 @@ def test_a_span_without_errors_scatters_like_counts(form):
 def test_many_errors_forget_the_band_and_few_keep_it():
     """Class 0 errs by -2 always, class 1 by +2: with k = 10, n errors weigh n / (n + 10)."""
     mean = np.full((8, 5, 1), 9.9)
-    classes = np.repeat([0, 1], 4)
-    demand = mean + np.where(classes == 0, -2.0, 2.0)[:, None, None]
+    classes = np.repeat([[0], [1]], 4, axis=0).repeat(5, axis=1)
+    demand = mean + np.where(classes == 0, -2.0, 2.0)[..., None]
     past = PastErrors(mean, demand, np.ones(mean.shape, dtype=bool), classes)
     shape = Shape((Horizon(0),), n_classes=2, n_bands=1, shrink=10.0)
     tables = ErrorTables.learn(past, shape, (0.5,), Form.ADDITIVE)

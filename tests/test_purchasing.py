@@ -142,7 +142,7 @@ def test_stock_tables_have_the_names_of_the_sales(tmp_path):
     stock, recorded = found.inventory.stock(found.keys, found.limits.supply)
     assert stock.on_hand.tolist() == [3.0, 0.0, 0.0]
     assert recorded.tolist() == [3.0, -2.0, 0.0]
-    assert stock.pipeline.tolist() == [[5.0, 2.5], [0.0, 0.0], [0.0, 1.0]]
+    assert stock.pipeline.tolist() == [[5.0, 2.5], [0.0, 0.0], [0.0, 0.0]]  # the last comes too late to cover
 
 
 def test_without_stock_tables_nothing_is_there():

@@ -173,7 +173,7 @@ def order(config: Config, data: Data = None, as_json: Json = False) -> None:
         table, info = pipelines.order(run, loading.load_panel(run))
         paths = _order_paths(run, info.id)
     if not as_json:
-        print(_order_sentence(table))
+        print(_order_sentence(table, run))
     _say(paths, as_json)
 
 
@@ -271,7 +271,7 @@ def _run_cycle(config: Path, data: Path | None, as_json: bool) -> None:
     sizes = _sizes(result)
     print(f"\nForecast {sizes['series']:,} series from {sizes['origin']} with {result.forecast.model}.")
     if result.orders is not None:
-        print(_order_sentence(result.orders))
+        print(_order_sentence(result.orders, run))
     _say(paths, False)
 
 
@@ -300,11 +300,13 @@ def _order_paths(run: "Run", run_id: str) -> dict[str, str]:
     return {"orders": str(run.store.path(run_id, "orders")), "orders_csv": str(folder / "orders.csv")}
 
 
-def _order_sentence(table: "pl.DataFrame") -> str:
+def _order_sentence(table: "pl.DataFrame", run: "Run") -> str:
     bought = table.filter(table["quantity"] > 0)
     units, cost = bought["quantity"].sum(), bought["cost"].sum()
     money = f", cost {cost:,.0f}" if cost else ""
-    return f"Orders: {bought.height:,} of {table.height:,} products, {units:,.0f} units{money}."
+    settings = run.config.orders
+    stock = " No on_hand table is named, so nothing counts as in stock." if settings and not settings.on_hand else ""
+    return f"Orders: {bought.height:,} of {table.height:,} products, {units:,.0f} units{money}.{stock}"
 
 
 @contextmanager

@@ -147,7 +147,7 @@ class ForecastConfig(_Section):
     settings: dict[str, Any] = {}
     periods: int = Field(28, ge=0)
     spans: Spans = ()
-    levels: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+    levels: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99)
     whole_units: bool = False
     origin: date | None = None
     seed: int = 0

@@ -179,7 +179,7 @@ duplicates = "refuse"             # two rows of one key and date: refuse or sum
 model = "season-profile"          # `shelfcast models` lists them
 {f"periods = {periods}":<33} # the next periods one by one
 {f"spans = {spans}":<33} # and sums: lead+span
-levels = [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95]
+levels = [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99]
 whole_units = true                # round quantiles to whole units
 
 [backtest]

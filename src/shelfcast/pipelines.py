@@ -277,6 +277,7 @@ def report(run: Run, panel: Panel) -> Path:
     past = stored(store, RunKind.BACKTEST, "forecasts")
     models = dict(_by_model(past)) if past is not None else {}
     runs = [info.id for kind in (RunKind.BACKTEST, RunKind.FORECAST, RunKind.ORDERS) if (info := _current(store, kind))]
+    forecasts, orders = stored(store, RunKind.FORECAST, "forecasts"), stored(store, RunKind.ORDERS, "orders")
     inputs = ReportInputs(
         title=settings.title,
         panel=panel,
@@ -285,18 +286,25 @@ def report(run: Run, panel: Panel) -> Path:
         run_ids=runs,
         model=run.config.forecast.model,
         baseline=run.config.backtest.baseline,
-        forecast=stored(store, RunKind.FORECAST, "forecasts"),
+        forecast=forecasts,
         backtest=models,
         scores=stored(store, RunKind.BACKTEST, "scores"),
         segments=stored(store, RunKind.BACKTEST, "segments"),
         calibration=stored(store, RunKind.BACKTEST, "calibration"),
-        orders=stored(store, RunKind.ORDERS, "orders"),
+        orders=_of_the_forecast(orders, forecasts),
         max_products=settings.max_products,
         currency=settings.currency,
     )
     path = write_report(inputs, run.folder / "report.html")
     run.progress("report", 1, 1)
     return path
+
+
+def _of_the_forecast(orders: pl.DataFrame | None, forecasts: pl.DataFrame | None) -> pl.DataFrame | None:
+    """The orders, unless they were made from a forecast of another origin than the one shown."""
+    if orders is None or forecasts is None or not orders.height or not forecasts.height:
+        return orders
+    return orders if orders["origin"].max() == forecasts["origin"].max() else None
 
 
 def _by_model(table: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:

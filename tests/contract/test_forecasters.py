@@ -383,8 +383,9 @@ def test_strange_series_give_sound_forecasts_alone_and_in_company(name, kind):
 
 
 def test_origins_outside_the_panel(fitted, name, shop_panel):
-    """Before all history, where only launches are known, and some days after the last sale."""
-    assert_sound(fitted[name].predict(shop_panel, [shop_panel.last + 5, shop_panel.last + 400]))
+    """Before all history only launches are known; after the last period nothing is, so that is refused."""
+    with pytest.raises(DataError, match="the last period with demand"):
+        fitted[name].predict(shop_panel, [shop_panel.last, shop_panel.last + 5])
     sound_or_refused(fitted[name], shop_panel, [shop_panel.first - 10])
 
 

@@ -112,11 +112,18 @@ def _numbers(values: pl.Series, rows: Rows, role: Column) -> pl.Series:
     return read
 
 
+_LARGEST = 1e30  # panels hold single precision, and sums must stay finite
+
+
 def _finite(values: pl.Series, rows: Rows, role: Column) -> pl.Series:
     """The same values; DataError where NaN or infinite. The sum tells in one pass whether there is any."""
     if len(values) and not math.isfinite(values.sum()):
         advice = "leave the cell empty where the value is unknown"
         rows.refuse(~values.is_finite(), role, "finite numbers", "NaN or infinite values", advice)
+    least, most = values.min(), values.max()
+    if isinstance(least, float) and isinstance(most, float) and max(-least, most) > _LARGEST:
+        came = f"numbers beyond {_LARGEST:g}"
+        rows.refuse(values.abs() > _LARGEST, role, "numbers of a size that can be added up", came, "correct them")
     return values
 
 

@@ -139,7 +139,7 @@ class Inventory:
         return Stock(np.maximum(recorded, 0.0), self._pipeline(keys, supply.for_items(len(keys)))), recorded
 
     def _pipeline(self, keys: pl.DataFrame, supply: Supply) -> Array:
-        """(N, L) open orders by period of arrival; later than any protected period is put in the last slot."""
+        """(N, L) open orders by period of arrival; what comes after the protected periods is no cover for them."""
         pipeline = np.zeros((len(keys), int(supply.protected.max(initial=1))))
         if self.on_order is None or not len(self.on_order):
             return pipeline
@@ -151,7 +151,8 @@ class Inventory:
         if "due" in placed.columns:
             _numbers(self.on_order, "on order", "due", least=0.0)
             due = placed["due"].cast(pl.Int64).to_numpy()
-        np.add.at(pipeline, (rows, np.minimum(due, pipeline.shape[1] - 1)), quantity)
+        in_time = due < supply.protected[rows]
+        np.add.at(pipeline, (rows[in_time], due[in_time]), quantity[in_time])
         return pipeline
 
 

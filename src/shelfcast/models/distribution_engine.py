@@ -29,6 +29,8 @@ from shelfcast.models.textbook import POINT_MODELS
 
 Array = NDArray[np.float64]
 AUTO = "auto"
+ENDED = "ended"  # sold before, but not in the last quarter of a year: errors of their own
+ERROR_CLASSES = (*DEMAND_CLASSES, ENDED)
 
 
 @dataclass
@@ -82,7 +84,7 @@ class DistributionEngine(LocalForecaster):
 
     def _learn(self, panel: Panel) -> None:
         past = self._past(panel)
-        shape = Shape(self.horizons, len(DEMAND_CLASSES), self.n_bands)
+        shape = Shape(self.horizons, len(ERROR_CLASSES), self.n_bands)
         auto = self.form == AUTO
         form = chosen_form(past, shape, self.levels) if auto else Form[self.form.upper()]
         self.tables_ = ErrorTables.learn(past, shape, self.levels, form)
@@ -95,11 +97,12 @@ class DistributionEngine(LocalForecaster):
         origins = [newest - step * i for i in range(self.n_origins) if newest - step * i >= panel.first][::-1]
         if not origins:
             none = np.zeros((panel.n_series, 0, len(self.horizons)))
-            return PastErrors(none, none, none.astype(bool), _classes(panel))
+            return PastErrors(none, none, none.astype(bool), np.zeros(none.shape[:2], dtype=np.int64))
         means = [span_means(self._path(panel, origin, self._end), self.horizons) for origin in origins]
         demand, complete = panel.labels(origins, self.horizons)
         begun = panel.start[:, None] <= np.array(origins)
-        return PastErrors(np.stack(means, axis=1), demand, complete & begun[..., None], _classes(panel.as_of(newest)))
+        classes = np.stack([_classes(panel.as_of(origin)) for origin in origins], axis=1)
+        return PastErrors(np.stack(means, axis=1), demand, complete & begun[..., None], classes)
 
     def _laws(self, panel: Panel, origin: int) -> Laws:
         assert self.tables_ is not None
@@ -124,7 +127,7 @@ class DistributionEngine(LocalForecaster):
         )  # fmt: skip
 
     def _restore(self, folder: Path) -> None:
-        shape = Shape(self.horizons, len(DEMAND_CLASSES), self.n_bands)
+        shape = Shape(self.horizons, len(ERROR_CLASSES), self.n_bands)
         try:
             with open(folder / "errors.npz", "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 form = Form(float(file["form"]))
@@ -135,10 +138,13 @@ class DistributionEngine(LocalForecaster):
 
 
 def _classes(seen: Panel) -> NDArray[np.int64]:
-    """(N,) place of each series' demand class in `DEMAND_CLASSES`."""
+    """(N,) place of each series' class in `ERROR_CLASSES`: its demand class, or that it sold nothing lately."""
     codes = {name: place for place, name in enumerate(DEMAND_CLASSES)}
     names = pl.Series(demand_classes(seen)).cast(pl.String)
-    return np.asarray(names.replace_strict(codes, default=len(codes) - 1, return_dtype=pl.Int64).to_numpy())
+    found = names.replace_strict(codes, default=codes["none"], return_dtype=pl.Int64).to_numpy()
+    demand, observed = seen.history(seen.last, round(seen.frequency.year / 4))
+    is_ended = (found != codes["none"]) & observed.any(axis=1) & ~(demand > 0).any(axis=1)
+    return np.where(is_ended, ERROR_CLASSES.index(ENDED), found)
 
 
 def textbook(point_model: str) -> type[DistributionEngine]:

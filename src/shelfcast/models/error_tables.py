@@ -83,7 +83,7 @@ class PastErrors:
     ----------
     mean : (N, O, K) point forecasts, units.
     demand, complete : (N, O, K) what came, and whether all its periods were observed.
-    classes : (N,) demand class of each series, 0 .. C - 1.
+    classes : (N, O) class of each series as of each origin, 0 .. C - 1.
     """
 
     mean: Array
@@ -93,7 +93,9 @@ class PastErrors:
 
     def origins(self, chosen: slice) -> "PastErrors":
         """Only some of the origins."""
-        return PastErrors(self.mean[:, chosen], self.demand[:, chosen], self.complete[:, chosen], self.classes)
+        return PastErrors(
+            self.mean[:, chosen], self.demand[:, chosen], self.complete[:, chosen], self.classes[:, chosen]
+        )
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class ErrorTables:
         by_band, n_band = grouped_quantiles(error[ok], cell[ok], n_cells, levels)
         fallback = np.repeat(by_span, _LEAD_GROUPS * shape.n_bands, axis=0)
         by_band = _shrunk(by_band, n_band, fallback, 20.0)
-        both = past.classes[:, None, None] * n_cells + cell
+        both = past.classes[:, :, None] * n_cells + cell
         by_class, n_class = grouped_quantiles(error[ok], both[ok], shape.n_classes * n_cells, levels)
         table = _shrunk(by_class, n_class, np.tile(by_band, (shape.n_classes, 1)), shape.shrink)
         full = (shape.n_classes, shape.n_groups, shape.n_bands, len(levels))
@@ -164,7 +166,7 @@ def chosen_form(past: PastErrors, shape: Shape, levels: tuple[float, ...]) -> Fo
         tables = ErrorTables.learn(older, shape, levels, form)
         total = 0.0
         for o in range(newest.mean.shape[1]):
-            quantiles = tables.apply(newest.mean[:, o], past.classes)
+            quantiles = tables.apply(newest.mean[:, o], newest.classes[:, o])
             lost = pinball(newest.demand[:, o, :, None], quantiles, np.asarray(levels)).sum(axis=-1)
             total += float(np.where(newest.complete[:, o], lost, 0.0).sum())
         loss[form] = total
