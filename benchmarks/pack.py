@@ -69,6 +69,7 @@ def run_duckdb(path: Path) -> str:
     """Peer: one DuckDB sort, result as Arrow."""
     import duckdb
 
+    duckdb.sql("SET enable_progress_bar = false")
     query = f"SELECT item, store, date, units FROM read_parquet('{path}') ORDER BY item, store, date"
     return f"{duckdb.sql(query).to_arrow_table().num_rows:,} rows"
 

@@ -1,4 +1,4 @@
-"""How well sums of 7, 14 and 28 days are forecast, by the window their quantiles come from, against seasonal naive.
+"""How well sums of 7, 14 and 28 days are forecast, by the window of the level they start from, against seasonal naive.
 
     python benchmarks/spans.py
 
@@ -17,7 +17,7 @@ from shelfcast.models.base import M5_LEVELS
 
 SPANS = tuple(Horizon(0, span) for span in (7, 14, 28))
 DEMO_LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-CONTENDERS = [("seasonal-naive", {}), *(("season-profile", {"window": days}) for days in (28, 56, 91, 182, 364))]
+CONTENDERS = [("seasonal-naive", {}), *(("season-profile", {"level_window": days}) for days in (14, 28, 56, 91))]
 
 
 def table(title: str, panel: Panel, origins: Sequence[int], levels: Sequence[float]) -> None:
@@ -30,7 +30,7 @@ def table(title: str, panel: Panel, origins: Sequence[int], levels: Sequence[flo
         scores = scores.sort("span")
         wql = scores.filter(pl.col("metric") == "wql")["value"]
         share = scores.filter(pl.col("metric") == "coverage_at_most", pl.col("level") == top)["value"]
-        row = f"{name} {settings.get('window', '')}"
+        row = f"{name} {settings.get('level_window', '')}"
         print(f"{row:34}" + "".join(f"{v:9.3f}" for v in wql) + "   " + " ".join(f"{v:.3f}" for v in share), flush=True)
 
 

@@ -70,6 +70,7 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
         "models/elasticity": "estimates are read as tables",
         "models/seasonal": "groups come from static columns",
         "pipelines": "passes tables on",
+        "loading": "counts products of a table",
         "drafting": "looks at a table",
         "purchasing": "joins stock and supply tables to the series",
         "cli": "prints tables",

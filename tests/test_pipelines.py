@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from commandline import CONFIG, edited, files_in, write_config, write_shop
-from shelfcast import pipelines
+from shelfcast import loading, pipelines
 from shelfcast.config import check_config, read_config
 from shelfcast.data.aggregates import AGGREGATE
 from shelfcast.errors import ConfigError, DataError, StoreError
@@ -335,3 +335,14 @@ def test_saved_models_replace_each_other_but_nothing_else(folder):
     with pytest.raises(StoreError, match="no model"):
         fit(run, panel)
     assert (saved / "mine.json").exists()
+
+
+def test_products_without_a_place_are_counted(tmp_path):
+    days = [date(2024, 1, d) for d in range(1, 20)]
+    rows = pl.DataFrame({"item": ["a"] * 19, "location": ["x"] * 19, "date": days, "demand": [1.0] * 19})
+    rows.write_parquet(tmp_path / "sales.parquet")
+    pl.DataFrame({"item": ["a", "new"], "kind": ["k", "k"]}).write_csv(tmp_path / "items.csv")
+    config = check_config({"sales": {"path": "sales.parquet", "location": "location"}, "items": {"path": "items.csv"}})
+    _, found = loading.check(pipelines.Run(config, tmp_path, datetime(2024, 6, 1)))
+    assert found.unplaced == 1
+    assert "products without place" in str(found)

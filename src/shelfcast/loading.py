@@ -1,9 +1,11 @@
 """From a config to a panel: tables read, checked and joined, calendar and totals added."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+
+import polars as pl
 
 from shelfcast.config import RunConfig
 from shelfcast.data.aggregates import AGGREGATE, SINGLE, with_aggregates
@@ -59,7 +61,14 @@ def open_sales(run: Run) -> DemandTable:
 
 def check(run: Run) -> tuple[Profile, Intake]:
     """What the panel looks like, and what became of the rows of the sales table."""
-    return profile(products(load_panel(run))), intake(open_sales(run))
+    panel, rows = products(load_panel(run)), intake(open_sales(run))
+    if run.config.items is None or "location" not in panel.keys:
+        return profile(panel), rows
+    items = static_table(run.config.items.source, run.config.sales.schema_(), columns=(), root=run.tables)
+    if items.columns != ["item"]:
+        return profile(panel), rows
+    placed = panel.series["item"].unique().to_list()
+    return profile(panel), replace(rows, unplaced=int((~items["item"].cast(pl.String).is_in(placed)).sum()))
 
 
 def load_panel(run: Run) -> Panel:

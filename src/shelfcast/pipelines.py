@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from shelfcast.config import BacktestConfig, ForecastConfig, RunConfig, as_toml
+from shelfcast.config import BacktestConfig, RunConfig, as_toml
 from shelfcast.data.aggregates import AGGREGATE, SINGLE
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, nearest
 from shelfcast.evaluation import calibration, compare, evaluate
 from shelfcast.forecast import Forecast, concat_origins
-from shelfcast.horizons import Horizon
+from shelfcast.horizons import Horizon, as_horizons
 from shelfcast.loading import Run, load_panel, products
 from shelfcast.models.base import Ability, Forecaster
 from shelfcast.models.table import forecaster, load
@@ -40,8 +40,12 @@ def _horizons(run: Run, panel: Panel) -> tuple[Horizon, ...]:
     return run.config.forecast.horizons(needed)
 
 
-def _model(name: str, config: ForecastConfig, horizons: tuple[Horizon, ...]) -> Forecaster:
-    settings = config.settings if name == config.model else {}
+def _model(run: Run, name: str, horizons: tuple[Horizon, ...]) -> Forecaster:
+    """A forecaster with the config's settings if it is the chosen one; a path to rules starts where tables do."""
+    config = run.config.forecast
+    settings = dict(config.settings) if name == config.model else {}
+    if isinstance(settings.get("rules"), str):
+        settings["rules"] = str(run.tables / settings["rules"])
     return forecaster(name, horizons=horizons, levels=config.levels, **settings)
 
 
@@ -59,7 +63,7 @@ def _origin(run: Run, panel: Panel) -> int:
 
 def fit(run: Run, panel: Panel) -> Path:
     """Fit the chosen model on all that is known at the origin, and save it; returns its folder."""
-    model = _model(run.config.forecast.model, run.config.forecast, _horizons(run, panel))
+    model = _model(run, run.config.forecast.model, _horizons(run, panel))
     run.progress(f"fitting {model.name}", 0, 1)
     fitted = model.fit(panel.as_of(_origin(run, panel)), seed=run.config.forecast.seed)
     folder, staging = run.folder / "model", run.folder / f".model.{os.getpid()}.tmp"
@@ -83,7 +87,7 @@ def forecast(run: Run, panel: Panel, fitted: Path | None = None) -> tuple[Foreca
     settings = run.config.forecast
     run.progress("forecasting", 0, 1)
     if fitted is None:
-        model = _model(settings.model, settings, _horizons(run, panel)).fit(seen, seed=settings.seed)
+        model = _model(run, settings.model, _horizons(run, panel)).fit(seen, seed=settings.seed)
     else:
         model = _saved_model(run, panel, fitted)
     made = model.predict(seen, [origin])
@@ -159,7 +163,7 @@ def backtest(run: Run, panel: Panel) -> tuple[BacktestResult, RunInfo]:
     forecasts: dict[str, Forecast] = {}
     done, total = 0, len(names) * (len(origins) + 2)
     for name in names:
-        model = _model(name, run.config.forecast, horizons)
+        model = _model(run, name, horizons)
         made = []
         for piece in roll(
             model, panel, origins, refit_every=settings.refit_every, seed=run.config.forecast.seed
@@ -346,7 +350,7 @@ def _check_ahead(run: Run, panel: Panel) -> None:
     """Find what is wrong with later steps before the first of them has taken its minutes."""
     horizons = _horizons(run, panel)
     for name in _compared(run.config):
-        _model(name, run.config.forecast, horizons)
+        _model(run, name, horizons)
     _origin(run, panel)
     if run.config.orders is not None:
         _terms(run, panel)
@@ -359,9 +363,7 @@ def classes(run: Run, panel: Panel) -> pl.DataFrame:
     """How many series go to which model by the patchwork's rules, and why; one row a rule."""
     from shelfcast.models.patchwork import Patchwork
 
-    settings = run.config.forecast
-    own = settings.settings if settings.model == Patchwork.name else {}
-    made = forecaster(Patchwork.name, horizons=1, levels=settings.levels, **own)
+    made = _model(run, Patchwork.name, as_horizons(1))
     assert isinstance(made, Patchwork)
     return made.routes(products(panel), _origin(run, panel))
 

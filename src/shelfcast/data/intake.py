@@ -20,6 +20,7 @@ class Intake:
     short : rows whose period was mostly out of stock, and is not counted as demand.
     negative : rows with negative demand, clipped or netted as the schema says.
     added_up : rows added to another row of their key and date.
+    unplaced : products of an items table without locations that no row of sales places anywhere: they get no series.
     """
 
     rows: int
@@ -27,6 +28,7 @@ class Intake:
     short: int
     negative: int
     added_up: int
+    unplaced: int = 0
 
     def to_dict(self) -> dict[str, int]:
         """Plain values, ready for JSON."""
@@ -40,6 +42,8 @@ class Intake:
             "rows of negative demand": self.negative,
             "rows added to another": self.added_up,
         }
+        if self.unplaced:
+            lines["products without place"] = self.unplaced
         return "\n".join(f"{what:<24}{count:,}" for what, count in lines.items())
 
 

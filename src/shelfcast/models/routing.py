@@ -192,7 +192,7 @@ def read_rules(path: Path) -> pl.DataFrame:
         return pl.DataFrame(tomllib.loads(path.read_text(encoding="utf-8"))["rules"])
     except (OSError, KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise DataError(
-            "a rules table: TOML with [[rules]], or Parquet", f"{path}: {error}", "see docs/models.md"
+            "a rules table: TOML with [[rules]], or Parquet", f"{path}: {error}", "see docs/patchwork.md"
         ) from None  # fmt: skip
 
 
