@@ -214,7 +214,7 @@ def test_a_plan_for_a_product_without_sales_gives_it_future_rows():
     panel = pack(frame_of(GAPPED), items=items, known=known, price="price")
     new = panel.take([2])
     assert (int(new.start[0]), new.lengths.tolist()) == (FIRST + 7, [3])
-    assert new.known[:, 0].tolist() == [4.0, 4.0, 4.0]
+    np.testing.assert_array_equal(new.known[:, 0], [np.nan, np.nan, 4.0])  # unknown until it is known
     assert not new.observed.any()
 
 
@@ -276,7 +276,7 @@ def test_prices_stay_as_last_known_and_promotions_end():
         frame_of([*rows[:4], rows[4]], **columns),
         price="price", promotions={"promo": PromotionKind.FLAG}, past=("views",),
     )  # fmt: skip
-    assert panel.known[:, 0].tolist() == [2.0, 2.0, 2.0, 3.0, 3.0]
+    np.testing.assert_array_equal(panel.known[:, 0], [np.nan, 2.0, 2.0, 3.0, 3.0])
     assert panel.known[:, 1].tolist() == [0, 1, 0, 0, 1]
     assert np.array_equal(panel.past[:, 0], np.array([1, np.nan, 3, 4, 5]), equal_nan=True)
     assert (panel.names.price, panel.names.promotions) == ("price", ("promo",))
@@ -300,7 +300,7 @@ def test_prices_never_leak_from_one_series_to_the_next():
     own = np.array([int(name[1:]) for name in panel.series["item"]])[panel.row_series()]
     found = panel.known[:, 0]
     assert ((found == own) | np.isnan(found)).all()
-    assert np.isnan(found).mean() < 0.1
+    assert np.isnan(found).mean() < 0.3
 
 
 def test_past_columns_after_the_last_sale_are_not_known():

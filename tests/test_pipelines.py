@@ -346,3 +346,19 @@ def test_products_without_a_place_are_counted(tmp_path):
     _, found = loading.check(pipelines.Run(config, tmp_path, datetime(2024, 6, 1)))
     assert found.unplaced == 1
     assert "products without place" in str(found)
+
+
+def test_a_cycle_that_fails_late_publishes_nothing(folder, monkeypatch):
+    run = a_run(folder)
+
+    def broken(*_):
+        raise DataError("stock", "none")
+
+    monkeypatch.setattr(pipelines, "buy", broken)
+    with pytest.raises(DataError):
+        cycle(run)
+    assert run.store.runs().height == 0
+    assert not list(run.folder.rglob("*.parquet"))
+    monkeypatch.undo()
+    cycle(run)
+    assert set(run.store.runs()["kind"]) == {"backtest", "forecast", "orders"}

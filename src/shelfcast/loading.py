@@ -1,6 +1,7 @@
 """From a config to a panel: tables read, checked and joined, calendar and totals added."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,13 +28,17 @@ def no_progress(doing: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """A config, where it stands, the clock, and where relative paths to tables start (beside the config by default)."""
+    """A config, where it stands, the clock, and where relative paths to tables start (beside the config by default).
+
+    With `together`, what the steps store is published when that stack closes: all of it, or nothing.
+    """
 
     config: RunConfig
     root: Path
     now: datetime
     progress: Progress = no_progress
     data: Path | None = None
+    together: ExitStack | None = None
 
     @property
     def tables(self) -> Path:

@@ -8,7 +8,8 @@ Every step that stores something publishes one run, whole or not at all, with th
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,9 @@ def _saved_model(run: Run, panel: Panel, folder: Path) -> Forecaster:
 
 
 def _publish(run: Run, kind: RunKind, panel: Panel) -> Any:
-    return run.store.begin(kind, config=as_toml(run.config), fingerprint=panel.fingerprint(), now=run.now)
+    """A writer for a `with` block, at the end of which, or with the other steps of a cycle, its run is published."""
+    begun = run.store.begin(kind, config=as_toml(run.config), fingerprint=panel.fingerprint(), now=run.now)
+    return begun if run.together is None else nullcontext(run.together.enter_context(begun))
 
 
 def _day(panel: Panel, origin: int) -> date:
@@ -334,15 +337,17 @@ class CycleResult:
 
 
 def cycle(run: Run) -> CycleResult:
-    """Check, panel, backtest, forecast, orders and report, in that order."""
+    """Check, panel, backtest, forecast, orders and report; nothing is published before all but the report is made."""
     panel = load_panel(run)
     _check_ahead(run, panel)
-    tested, backtest_run = backtest(run, panel)
-    made, forecast_run = forecast(run, panel)
-    runs = {"backtest": backtest_run, "forecast": forecast_run}
     orders = None
-    if run.config.orders is not None:
-        orders, runs["orders"] = order(run, panel, made)
+    with ExitStack() as together:
+        joint = replace(run, together=together)
+        tested, backtest_run = backtest(joint, panel)
+        made, forecast_run = forecast(joint, panel)
+        runs = {"backtest": backtest_run, "forecast": forecast_run}
+        if run.config.orders is not None:
+            orders, runs["orders"] = order(joint, panel, made)
     return CycleResult(panel, tested, made, orders, report(run, panel), runs)
 
 

@@ -365,7 +365,10 @@ def _scatter_known(rows: _Rows, layout: _Layout, index: _SeriesIndex, known: Dem
 
 
 def _fill_known(known: NDArray[np.float32], indptr: Ints, names: FeatureNames) -> None:
-    """Where no row wrote: promotions are off; price and other known columns stay as last known, else as next known."""
+    """Where no row wrote: promotions are off; price and other known columns stay as last known.
+
+    Before they are first known they stay NaN: what is known later must not be seen before.
+    """
     for j, name in enumerate(names.known):
         if name in names.promotions:
             np.nan_to_num(known[:, j], copy=False)
@@ -373,8 +376,7 @@ def _fill_known(known: NDArray[np.float32], indptr: Ints, names: FeatureNames) -
         for begin, end in _spans_of_rows(indptr):
             column = known[indptr[begin] : indptr[end], j]
             if np.isnan(column).any():
-                local = indptr[begin : end + 1] - indptr[begin]
-                column[:] = _filled(_filled(column, local)[::-1], local[-1] - local[::-1])[::-1]
+                column[:] = _filled(column, indptr[begin : end + 1] - indptr[begin])
 
 
 def _spans_of_rows(indptr: Ints) -> Iterator[tuple[int, int]]:
