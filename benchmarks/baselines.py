@@ -15,7 +15,8 @@ import polars as pl
 
 from shelfcast.data.panel import Calendar, FeatureNames, Panel
 from shelfcast.models.base import M5_LEVELS
-from shelfcast.models.table import forecaster, makers
+from shelfcast.models.baselines import MODELS
+from shelfcast.models.table import forecaster
 from shelfcast.periods import Frequency
 
 N_DAYS = 1941
@@ -54,7 +55,7 @@ def main() -> None:
     floor = time.process_time() - begin
     print(f"{n_series:,} series x 28 days x {len(M5_LEVELS)} levels; floor (one copy of demand) {floor:.2f} CPU s")
     print(f"{'model':20}{'CPU s':>8}{'series/CPU s':>14}")
-    for name in makers():
+    for name in MODELS:
         model = forecaster(name, horizons=28, levels=M5_LEVELS).fit(made)
         begin = time.process_time()
         model.predict(made, [made.last])

@@ -10,7 +10,7 @@ from shelfcast.horizons import Horizon, per_period
 from shelfcast.models.distribution_engine import ERROR_CLASSES, MODELS, DistributionEngine
 from shelfcast.models.error_tables import Form
 from shelfcast.models.points import Series, span_means
-from shelfcast.models.table import load
+from shelfcast.models.table import forecaster, load
 from shelfcast.models.textbook import POINT_MODELS
 from shelfcast.periods import Frequency
 from shop import panel_of
@@ -143,3 +143,16 @@ def test_a_window_forgets_what_lies_before_it():
         engine(window=40, model="window-average")._path(panel_of(r), 119, 3) for r in (rows, other)
     )  # fmt: skip
     np.testing.assert_array_equal(one, same)
+
+
+def test_errors_of_ended_products_stand_apart():
+    """Slow sellers and products that ended have forecasts near zero alike, but only the first still sell."""
+    rng = np.random.default_rng(3)
+    slow = np.where(rng.random((80, 420)) < 0.05, rng.integers(3, 9, (80, 420)), 0).astype(float)
+    ended = np.where(rng.random((80, 420)) < 0.2, rng.integers(3, 9, (80, 420)), 0).astype(float)
+    ended[:, 60:] = 0.0
+    panel = panel_of(np.concatenate([slow, ended]))
+    model = forecaster("window-average", horizons=[Horizon(0, 14)], levels=[0.5, 0.95, 0.99])
+    values = model.fit(panel).predict(panel, [panel.last]).values[:, 0, 0]
+    assert np.median(values[:80, 1]) > 2.0
+    assert (values[80:, 1] < 0.2).all()

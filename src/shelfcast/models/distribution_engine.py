@@ -84,10 +84,14 @@ class DistributionEngine(LocalForecaster):
 
     def _learn(self, panel: Panel) -> None:
         past = self._past(panel)
-        shape = Shape(self.horizons, len(ERROR_CLASSES), self.n_bands)
+        shape = self._shape()
         auto = self.form == AUTO
         form = chosen_form(past, shape, self.levels) if auto else Form[self.form.upper()]
         self.tables_ = ErrorTables.learn(past, shape, self.levels, form)
+
+    def _shape(self) -> Shape:
+        ended = (ERROR_CLASSES.index(ENDED),)
+        return Shape(self.horizons, len(ERROR_CLASSES), self.n_bands, apart=ended)
 
     def _past(self, panel: Panel) -> PastErrors:
         """Point forecasts of past origins and what came; no origin at all where the history is too short."""
@@ -127,7 +131,7 @@ class DistributionEngine(LocalForecaster):
         )  # fmt: skip
 
     def _restore(self, folder: Path) -> None:
-        shape = Shape(self.horizons, len(ERROR_CLASSES), self.n_bands)
+        shape = self._shape()
         try:
             with open(folder / "errors.npz", "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 form = Form(float(file["form"]))

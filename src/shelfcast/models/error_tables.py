@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SHIFT = 0.1  # units per period added to a forecast before powers and logarithms
+BAND_ERRORS = 20.0  # errors at which a band counts as much as its span
 _LEAD_GROUPS = 4  # errors of neighbouring leads are pooled
 
 
@@ -47,12 +48,14 @@ class Shape:
     n_classes : demand classes C.
     n_bands : level bands B, of equally many past forecasts each.
     shrink : errors k at which a cell counts as much as its band.
+    apart : classes unlike all others, whose cells count as much from `BAND_ERRORS` errors on.
     """
 
     horizons: tuple[Horizon, ...]
     n_classes: int
     n_bands: int = 24
     shrink: float = 2000.0
+    apart: tuple[int, ...] = ()
 
     @property
     def spans(self) -> list[int]:
@@ -134,10 +137,11 @@ class ErrorTables:
         by_span[n_errors == 0] = [NormalDist().inv_cdf(level) for level in levels]
         by_band, n_band = grouped_quantiles(error[ok], cell[ok], n_cells, levels)
         fallback = np.repeat(by_span, _LEAD_GROUPS * shape.n_bands, axis=0)
-        by_band = _shrunk(by_band, n_band, fallback, 20.0)
+        by_band = _shrunk(by_band, n_band, fallback, BAND_ERRORS)
         both = past.classes[:, :, None] * n_cells + cell
         by_class, n_class = grouped_quantiles(error[ok], both[ok], shape.n_classes * n_cells, levels)
-        table = _shrunk(by_class, n_class, np.tile(by_band, (shape.n_classes, 1)), shape.shrink)
+        k = np.where(np.isin(np.arange(shape.n_classes), shape.apart), BAND_ERRORS, shape.shrink)
+        table = _shrunk(by_class, n_class, np.tile(by_band, (shape.n_classes, 1)), np.repeat(k, n_cells))
         full = (shape.n_classes, shape.n_groups, shape.n_bands, len(levels))
         return cls(shape, form, levels, edges, table.reshape(full), n_errors)
 
@@ -191,7 +195,7 @@ def grouped_quantiles(values: Array, groups: Ints, n_groups: int, levels: tuple[
     return np.where(count[:, None] > 0, found, 0.0), count
 
 
-def _shrunk(own: Array, count: Ints, prior: Array, k: float) -> Array:
+def _shrunk(own: Array, count: Ints, prior: Array, k: float | Array) -> Array:
     """`own` with weight n / (n + k), `prior` with the rest."""
     weight = (count / (count + k))[:, None]
     return np.asarray(weight * own + (1.0 - weight) * prior)
