@@ -52,7 +52,6 @@ class RunKind(StrEnum):
     BACKTEST = "backtest"
     FORECAST = "forecast"
     ORDERS = "orders"
-    CYCLE = "cycle"
     ELASTICITIES = "elasticities"
 
 

@@ -66,7 +66,6 @@ _COMMANDS = {
     RunKind.BACKTEST: "shelfcast backtest",
     RunKind.FORECAST: "shelfcast forecast",
     RunKind.ORDERS: "shelfcast order",
-    RunKind.CYCLE: "shelfcast run",
 }
 
 
