@@ -429,3 +429,9 @@ def test_import_is_light() -> None:
     code = "import sys, shelfcast.store; print({'sqlalchemy', 'duckdb', 'pyarrow', 'pandas'} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("kind", list(RunKind))
+def test_every_kind_says_what_to_run_where_there_is_none(tmp_path, kind):
+    with pytest.raises(StoreError, match="shelfcast "):
+        ForecastStore(tmp_path / "none").current(kind)

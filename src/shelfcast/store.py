@@ -66,6 +66,7 @@ _COMMANDS = {
     RunKind.BACKTEST: "shelfcast backtest",
     RunKind.FORECAST: "shelfcast forecast",
     RunKind.ORDERS: "shelfcast order",
+    RunKind.ELASTICITIES: "shelfcast elasticities",
 }
 
 
