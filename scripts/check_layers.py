@@ -18,7 +18,7 @@ MOST_LINES = 450
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more special first
-    (0, "errors horizons periods"),
+    (0, "errors horizons periods compiled"),
     (1, "laws scoring forecast"),
     (1, "data"),
     (2, "inventory/economics inventory/simulator inventory/blocks"),
@@ -90,7 +90,7 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
     "numba": {
         "inventory/simulator": "compiled replay",
         "inventory/blocks": "compiled replay",
-        "models": "compiled recursions",
+        "compiled": "the decorator for everyone else",
     },
     "holidays": {"data/calendars": "public holidays"},
     "pydantic": {"config": "settings are checked here only"},

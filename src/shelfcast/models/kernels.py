@@ -9,32 +9,19 @@ The optimised smoothing parameter is found by Brent's bounded search (golden sec
 taken. Trend and season recursions are in `trends`.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from shelfcast.compiled import compiled
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 _GOLDEN = 0.5 * (3.0 - 5.0**0.5)
 _ROOT_EPS = 2.2e-16**0.5
 _TOLERANCE = 1e-5
 _HUGE = 1e100
-
-
-def compiled(function: Function) -> Function:
-    """The function compiled at its first call, kept on disk where the machine allows it."""
-    options: Any = {"error_model": "numpy", "nogil": True, "fastmath": {"contract"}}
-    try:
-        done: Any = njit(cache=True, **options)(function)
-    except RuntimeError:  # numba finds no folder that it may write to
-        done = njit(**options)(function)
-    return cast(Function, done)
 
 
 @compiled

@@ -14,9 +14,10 @@ Maker = Callable[..., Forecaster]
 
 def makers() -> dict[str, Maker]:
     """Name -> class of every forecaster, imported when asked for."""
-    from shelfcast.models import baselines, distribution_engine, patchwork
+    from shelfcast.models import baselines, distribution_engine, forest, patchwork
 
-    return {**baselines.MODELS, **distribution_engine.MODELS, patchwork.Patchwork.name: patchwork.Patchwork}
+    single = {maker.name: maker for maker in (patchwork.Patchwork, forest.QuantileForest)}
+    return {**baselines.MODELS, **distribution_engine.MODELS, **single}
 
 
 def forecaster(

@@ -18,7 +18,8 @@ that never sells throw the level away.
 
 import numpy as np
 
-from shelfcast.models.kernels import Array, Ints, Mask, compiled, seen_values
+from shelfcast.compiled import compiled
+from shelfcast.models.kernels import Array, Ints, Mask, seen_values
 
 FACTOR_FLOOR = 0.2
 LEVEL_FLOOR = 0.02

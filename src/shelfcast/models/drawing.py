@@ -1,0 +1,163 @@
+"""Training rows of pooled models: which (series, origin, horizon) are learned from.
+
+Rows are drawn, not weighted: series by their share of money to a power (what is worth more is seen more often), origins
+and leads evenly, and a share of rows from the first periods of launched series, so that new products are known too. A
+row whose target was not observed whole is left out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shelfcast.data import feature_kernels
+from shelfcast.data.feature_rows import FeatureRows
+from shelfcast.data.features import Features
+from shelfcast.data.groups import price_of
+from shelfcast.data.panel import Panel
+from shelfcast.models.binning import Bins, Table
+
+Ints = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+_POWER, _EVEN, _LAUNCH = 0.75, 0.15, 0.1  # of money share; share drawn evenly; share of launches
+_YEARS = 4  # of history that rows are drawn from
+_BLOCK = 20_000  # rows whose features are held as numbers at once
+_SHARD = 5_000_000  # rows of a panel whose running sums are held at once
+_SAMPLE = 50_000  # rows that the edges of bins are learned from
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training rows, ordered by series: places in the panel, origins, leads, and spans (J,)."""
+
+    series: Ints
+    origin: Ints
+    lead: Ints
+    span: Ints
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    def at(self, places: NDArray[np.generic] | slice) -> "Rows":
+        """Some of the rows."""
+        return Rows(self.series[places], self.origin[places], self.lead[places], self.span[places])
+
+
+def draw_rows(panel: Panel, leads: Ints, span: int, n_rows: int, rng: np.random.Generator) -> Rows:
+    """At most `n_rows` rows for horizons of one span, from origins whose target ends by the panel's last period."""
+    available = int((panel.lengths > 0).sum()) and int(panel.observed.sum()) * len(leads)
+    n_rows = min(n_rows, available)
+    if n_rows == 0:
+        none = np.zeros(0, dtype=np.int64)
+        return Rows(none, none, none, none)
+    n_launch = round(_LAUNCH * n_rows)
+    parts = [
+        _from_history(panel, leads, span, n_rows - n_launch, rng),
+        _from_launches(panel, leads, span, n_launch, rng),
+    ]
+    joined = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+    rows = Rows(*joined, np.full(len(joined[0]), span, dtype=np.int64))
+    return rows.at(np.argsort(rows.series, kind="stable"))
+
+
+def _from_history(
+    panel: Panel, leads: Ints, span: int, n: int, rng: np.random.Generator
+) -> tuple[Ints, Ints, Ints]:  # fmt: skip
+    """Series by worth, origins evenly from shortly after the first period to the last with a whole target."""
+    reach = round(panel.frequency.year)
+    worth = np.zeros(panel.n_series)
+    feature_kernels.worth(
+        panel.demand, panel.observed, price_of(panel), panel.start, panel.indptr, panel.last - reach, panel.last, worth
+    )  # fmt: skip
+    there = panel.lengths > 0
+    share = np.where(there, worth, 0.0) ** _POWER
+    even = there / there.sum()
+    chance = (1 - _EVEN) * share / share.sum() + _EVEN * even if share.sum() > 0 else even
+    series = rng.choice(panel.n_series, n, p=chance / chance.sum())
+    lead = rng.choice(leads, n)
+    newest = panel.last - lead - span
+    oldest = np.maximum(panel.start[series].astype(np.int64), panel.last - _YEARS * reach)
+    origin = oldest + np.floor(rng.random(n) * (newest - oldest + 1)).astype(np.int64)
+    kept = newest >= oldest
+    return series[kept], origin[kept], lead[kept]
+
+
+def _from_launches(
+    panel: Panel, leads: Ints, span: int, n: int, rng: np.random.Generator
+) -> tuple[Ints, Ints, Ints]:  # fmt: skip
+    """Half just before the first period of a launched series, half in the periods after it."""
+    launched = np.flatnonzero((panel.lengths > 0) & (panel.start > panel.first))
+    if not len(launched):
+        none = np.zeros(0, dtype=np.int64)
+        return none, none, none
+    series, lead = rng.choice(launched, n), rng.choice(leads, n)
+    young = round(panel.frequency.year / 6)
+    age = np.where(rng.random(n) < 0.5, 0, rng.integers(0, young + 1, n))
+    origin = panel.start[series].astype(np.int64) - 1 + age
+    kept = origin + lead + span <= panel.last
+    return series[kept], origin[kept], lead[kept]
+
+
+def shards_of(panel: Panel, rows: Rows) -> Iterator[tuple[Panel, Rows]]:
+    """Pieces of a panel with their rows, so that running sums of few series are held at once."""
+    begin = 0
+    for piece in panel.shards(_SHARD):
+        low, high = np.searchsorted(rows.series, [begin, begin + piece.n_series])
+        mine = rows.at(slice(int(low), int(high)))
+        yield piece, replace(mine, series=mine.series - begin)
+        begin += piece.n_series
+
+
+@dataclass(frozen=True)
+class Training:
+    """What trees are grown on.
+
+    Parameters
+    ----------
+    rows : J rows. table : their features as bins. target : (J,) units. size : (J,) units that count as one.
+    """
+
+    rows: Rows
+    table: Table
+    target: Doubles
+    size: Doubles
+
+
+def training_table(panel: Panel, features: Features, rows: Rows, rng: np.random.Generator) -> Training:
+    """Features of rows as bins, block by block; rows without a whole target are dropped."""
+    rows, target = _observed(panel, features, rows)
+    sample = rows.at(np.sort(rng.choice(len(rows), min(_SAMPLE, len(rows)), replace=False)))
+    values = [block for block, _ in _blocks(panel, features, sample)]
+    bins = Bins.learn(np.concatenate(values) if values else np.zeros((0, len(features.names)), dtype=np.float32))
+    parts, sizes = [], [np.zeros(0)]
+    for block, size in _blocks(panel, features, rows):
+        parts.append(bins.cells(block))
+        sizes.append(size)
+    return Training(rows, Table.joined(bins, parts), target, np.concatenate(sizes))
+
+
+def _observed(panel: Panel, features: Features, rows: Rows) -> tuple[Rows, Doubles]:
+    """The rows whose targets were observed whole, and those."""
+    found = [
+        FeatureRows(features, piece).targets(mine.series, mine.origin, mine.lead, mine.span)
+        for piece, mine in shards_of(panel, rows)
+        if len(mine)
+    ]
+    target = np.concatenate([np.zeros(0), *found])
+    kept = np.isfinite(target)
+    return rows.at(kept), target[kept]
+
+
+def _blocks(
+    panel: Panel, features: Features, rows: Rows
+) -> Iterator[tuple[NDArray[np.float32], Doubles]]:  # fmt: skip
+    """Features and sizes of blocks of rows."""
+    for piece, mine in shards_of(panel, rows):
+        if not len(mine):
+            continue
+        table = FeatureRows(features, piece)
+        for begin in range(0, len(mine), _BLOCK):
+            part = mine.at(slice(begin, begin + _BLOCK))
+            values, scale, weight = table.rows(part.series, part.origin, part.lead, part.span)
+            yield values, scale * weight

@@ -1,0 +1,240 @@
+"""The sparse quantile random forest (SQRF): one pooled forest whose leaves keep distributions.
+
+Trees are grown on the square root of demand over its scale, for all products, origins and leads at once; each distinct
+span has trees of its own, so that sums have their own laws. A leaf keeps a bounded sample of scaled targets; a forecast
+merges the samples of the leaves that it reaches (Meinshausen 2006) and multiplies by its own scale. Any level can be
+read after training, and levels never cross. Products without history are answered by what similar products did.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, ClassVar, Self
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shelfcast.data.features import Features
+from shelfcast.data.panel import Panel
+from shelfcast.errors import ConfigError, DataError, NotFittedError, StoreError
+from shelfcast.forecast import Forecast
+from shelfcast.horizons import Horizon
+from shelfcast.models.base import DEFAULT_LEVELS, Ability
+from shelfcast.models.leaves import Leaves
+from shelfcast.models.trees import Growth, Trees, grow_trees
+
+Ints = NDArray[np.int64]
+_BLOCK = 512  # rows that walk the trees together
+_SHARD = 5_000_000  # rows of a panel whose running sums are held at once
+_LEAST = {"n_rows": 1, "n_trees": 1, "min_leaf": 1, "n_kept": 1}
+_SHARES = ("item_share", "feature_share")
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """The trees of one span, their leaves, and what the leaves' rows were."""
+
+    span: int
+    trees: Trees
+    leaves: Leaves
+
+
+@dataclass
+class QuantileForest:
+    """The forecaster `sqrf`.
+
+    Parameters
+    ----------
+    n_rows : training rows drawn, at most; memory and time follow it, not the panel.
+    n_trees, min_leaf, n_kept : trees of each span, rows of the smallest leaf, rows that a leaf keeps.
+    item_share, feature_share : of items and features that one tree sees.
+    """
+
+    horizons: tuple[Horizon, ...]
+    levels: tuple[float, ...] = DEFAULT_LEVELS
+    n_rows: int = 300_000
+    n_trees: int = 50
+    min_leaf: int = 30
+    n_kept: int = 24
+    item_share: float = 0.6
+    feature_share: float = 0.5
+    features_: Features | None = field(default=None, init=False, repr=False)
+    strata_: dict[int, Stratum] = field(default_factory=dict, init=False, repr=False)
+
+    name: ClassVar[str] = "sqrf"
+    abilities: ClassVar[frozenset[Ability]] = frozenset(
+        {Ability.STATIC, Ability.PAST, Ability.KNOWN, Ability.COLD_START, Ability.SPANS}
+    )
+
+    def __post_init__(self) -> None:
+        for setting, least in _LEAST.items():
+            value = getattr(self, setting)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ConfigError(f"model.{setting}", f"expected a whole number >= {least}; got {value!r}")
+        for setting in _SHARES:
+            value = getattr(self, setting)
+            if not isinstance(value, int | float) or not 0 < value <= 1:
+                raise ConfigError(f"model.{setting}", f"expected a share in (0, 1]; got {value!r}")
+
+    @property
+    def _growth(self) -> Growth:
+        return Growth(self.n_trees, self.min_leaf, self.n_kept, self.item_share, self.feature_share)
+
+    def _leads(self) -> dict[int, Ints]:
+        """Span -> leads asked for."""
+        spans = sorted({h.span for h in self.horizons})
+        return {span: np.array([h.lead for h in self.horizons if h.span == span], dtype=np.int64) for span in spans}
+
+    def _budget(self) -> dict[int, int]:
+        """Span -> rows drawn: by the root of the number of its horizons."""
+        roots = {span: len(leads) ** 0.5 for span, leads in self._leads().items()}
+        return {span: max(int(self.n_rows * root / sum(roots.values())), 1) for span, root in roots.items()}
+
+    def preflight(self, panel: Panel) -> str:
+        """One line before training: rows, features, bytes of the table, and the memory to expect."""
+        features = Features.learn(panel)
+        rows = sum(min(n, int(panel.observed.sum()) * len(self._leads()[s])) for s, n in self._budget().items())
+        most = max(self._budget().values())
+        table, groups = 2 * most * len(features.names), sum(group.sums.nbytes for group in features.groups)
+        peak = 2 * table + 100 * min(len(panel.demand), _SHARD) + groups
+        return (
+            f"{self.name}: {rows:,} rows x {len(features.names)} features, {self.n_trees} trees for each of "
+            f"{len(self._leads())} spans; table at most {table / 1e6:,.0f} MB, about {peak / 1e6:,.0f} MB at the peak "
+            "beside the panel"
+        )
+
+    def fit(self, panel: Panel, *, seed: int = 0) -> Self:
+        """Draw rows, bin their features and grow the trees of each span."""
+        from shelfcast.models.drawing import draw_rows, training_table
+
+        rng = np.random.default_rng(seed)
+        features = Features.learn(panel)
+        items = _items(panel)
+        strata: dict[int, Stratum] = {}
+        for span, leads in self._leads().items():
+            drawn = draw_rows(panel, leads, span, self._budget()[span], rng)
+            made = training_table(panel, features, drawn, rng)
+            if not len(made.rows):
+                continue
+            scaled = made.target / made.size
+            trees = grow_trees(made.table, np.sqrt(scaled), items[made.rows.series], self._growth, seed)
+            strata[span] = Stratum(span, trees, Leaves.of(trees, scaled, made.rows))
+        self.features_, self.strata_ = features, strata
+        return self
+
+    def predict(self, panel: Panel, origins: Sequence[int]) -> Forecast:
+        """Forecast every series at every origin; memory is bounded by shards of series and blocks of rows."""
+        if self.features_ is None:
+            raise NotFittedError(f"'{self.name}' has not been fitted; call fit(panel) before predict.")
+        if max(origins) > panel.last:
+            raise DataError(
+                f"origins up to {panel.date(panel.last)}, the last period with demand",
+                f"{panel.date(max(origins))}",
+                "forecast from an origin that is known",
+            )
+        shape = (panel.n_series, len(origins), len(self.horizons), len(self.levels))
+        values, mean = np.zeros(shape, dtype=np.float32), np.zeros(shape[:-1], dtype=np.float32)
+        begin = 0
+        for piece in panel.shards(_SHARD):
+            end = begin + piece.n_series
+            self._predict_shard(piece, origins, values[begin:end], mean[begin:end])
+            begin = end
+        return Forecast(
+            panel.series.select(panel.keys), tuple(origins), panel.frequency, self.horizons, self.levels, values, mean,
+            self.name,
+        )  # fmt: skip
+
+    def _predict_shard(
+        self, panel: Panel, origins: Sequence[int], values: NDArray[np.float32], mean: NDArray[np.float32]
+    ) -> None:
+        from shelfcast.data.feature_rows import FeatureRows
+
+        assert self.features_ is not None
+        table = FeatureRows(self.features_, panel)
+        for span, leads in self._leads().items():
+            places = np.array([k for k, h in enumerate(self.horizons) if h.span == span])
+            size = max(_BLOCK // len(leads), 1)
+            for o, origin in enumerate(origins):
+                for begin in range(0, panel.n_series, size):
+                    series = np.arange(begin, min(begin + size, panel.n_series))
+                    found, centre = self._laws(table, series, np.full(len(series), origin), leads, span)
+                    values[begin : begin + size, o, places] = found.reshape(len(series), len(leads), -1)
+                    mean[begin : begin + size, o, places] = centre.reshape(len(series), len(leads))
+
+    def _laws(
+        self, table: Any, series: Ints, origin: Ints, leads: Ints, span: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Quantiles (J x K, Q) and means (J x K,) of series at origins (J,) and leads (K,)."""
+        features, scale, weight = table.grid(series, origin, leads, np.full(len(leads), span))
+        size = (scale * weight).astype(np.float32)
+        if span in self.strata_:
+            stratum = self.strata_[span]
+            values, mean = stratum.leaves.quantiles(stratum.trees.leaves(features), self.levels, size)
+        else:  # no target of this span was ever seen: the scatter of counts around the scale
+            spread = np.sqrt(np.maximum(size, 0))[:, None] * np.array(
+                [NormalDist().inv_cdf(level) for level in self.levels]
+            )
+            values, mean = np.maximum(size[:, None] + spread, 0).astype(np.float32), size
+        silent = np.repeat(table.never_sold(series, origin), len(leads))
+        values[silent], mean[silent] = 0.0, 0.0
+        return values, mean
+
+    def importance(self) -> dict[str, float]:
+        """Feature -> share of the gain of all splits, largest first."""
+        if self.features_ is None:
+            raise NotFittedError(f"'{self.name}' has not been fitted; there is nothing to explain.")
+        names = self.features_.names
+        found = [stratum.trees.importance(len(names)) for stratum in self.strata_.values()]
+        total = np.mean(found, axis=0) if found else np.zeros(len(names))
+        return {names[f]: float(total[f]) for f in np.argsort(-total, kind="stable")}
+
+    def save(self, folder: Path) -> None:
+        """Write settings to `model.json`, features beside it, and the trees of each span to one file."""
+        if self.features_ is None:
+            raise NotFittedError(f"'{self.name}' has not been fitted; there is nothing to save.")
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        settings["horizons"] = [[h.lead, h.span] for h in self.horizons]
+        text = json.dumps({"name": self.name, "settings": settings, "spans": list(self.strata_)}, indent=1)
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.features_.save(Path(folder))
+            for span, stratum in self.strata_.items():
+                np.savez(Path(folder) / f"span-{span}.npz", **stratum.trees.arrays(), **stratum.leaves.arrays())
+            (Path(folder) / "model.json").write_text(text)
+        except OSError as error:
+            raise StoreError(f"cannot write the model to {folder}: {error}. Choose a writable folder.") from error
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Inverse of `save`."""
+        try:
+            stored: dict[str, Any] = json.loads((folder / "model.json").read_text())
+            settings = stored["settings"]
+            horizons = tuple(Horizon(*pair) for pair in settings.pop("horizons"))
+            model = cls(horizons=horizons, levels=tuple(settings.pop("levels")), **settings)
+            model.features_ = Features.load(folder)
+            model.strata_ = {int(span): _read(folder / f"span-{span}.npz", int(span)) for span in stored["spans"]}
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, ConfigError, BadZipFile) as error:
+            raise StoreError(
+                f"expected a model of this version in {folder}; got: {error}. Run `shelfcast fit` again."
+            ) from error
+        return model
+
+
+def _read(path: Path, span: int) -> Stratum:
+    """The stratum of one file."""
+    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+        trees = Trees(**{name: file[name] for name in Trees.__dataclass_fields__})
+        return Stratum(span, trees, Leaves(**{name: file[name] for name in Leaves.__dataclass_fields__}))
+
+
+def _items(panel: Panel) -> Ints:
+    """(N,) item of each series, numbered by first appearance, so that names do not matter."""
+    names = panel.series["item"].to_physical() if panel.series["item"].dtype.is_numeric() else panel.series["item"]
+    _, first, code = np.unique(names.cast(str).to_numpy().astype(np.str_), return_index=True, return_inverse=True)
+    place = np.empty(len(first), dtype=np.int64)
+    place[np.argsort(first, kind="stable")] = np.arange(len(first))
+    return np.asarray(place[code])

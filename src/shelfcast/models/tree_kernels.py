@@ -1,0 +1,280 @@
+"""Compiled growth and walking of regression trees over sparse rows of bins.
+
+A training row is a list of *cells*, one for each feature it has: global bin numbers, features in order, so that bins of
+feature f are `starts[f] .. starts[f + 1] - 1`. An absent feature costs nothing; what is missing at a node is its total
+less what is present, and goes to the side where it serves better. Targets come packed, `quantised << COUNT_BITS | 1`:
+one addition keeps the sum and the count of a bin (gradient histograms as in Ke et al. 2017, LightGBM; the packing is
+ours). Of two children only the smaller is counted; the larger is the parent less it.
+
+A split sends bins up to `threshold` of a feature to the left. The criterion is the drop of the squared error of the
+quantised target: `S_l^2 / n_l + S_r^2 / n_r - S^2 / n`.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shelfcast.compiled import compiled
+
+Ints = NDArray[np.int64]
+COUNT_BITS = 24  # a tree sees at most 2^24 rows
+_COUNT = (1 << COUNT_BITS) - 1
+LEAF = -1
+
+
+@compiled
+def bag(cells: Any, indptr: Ints, rows: Any, place: Ints, out_cells: Any, out_indptr: Ints) -> int:
+    """Copy the cells of some rows, keeping bins with a `place` >= 0 under that number; returns how many there are.
+
+    With empty `out_cells` they are only counted.
+    """
+    n_cells, counting = 0, len(out_cells) == 0
+    for i in range(len(rows)):
+        row = rows[i]
+        for j in range(indptr[row], indptr[row + 1]):
+            at = place[cells[j]]
+            if at >= 0:
+                if not counting:
+                    out_cells[n_cells] = at
+                n_cells += 1
+        out_indptr[i + 1] = n_cells
+    return n_cells
+
+
+@compiled
+def add_rows(cells: Any, indptr: Ints, packed: Ints, rows: Any, begin: int, end: int, hist: Ints) -> None:
+    """Add the packed targets of rows `begin:end` of the order to the bins of their cells."""
+    hist[:] = 0
+    for i in range(begin, end):
+        row = rows[i]
+        value = packed[row]
+        for j in range(indptr[row], indptr[row + 1]):
+            hist[cells[j]] += value
+
+
+@compiled
+def best_split(hist: Ints, starts: Ints, total: int, min_leaf: int) -> tuple[int, int, bool, float]:
+    """Feature, last bin to the left, whether missing rows go left, and gain; feature -1 where nothing helps."""
+    n, s = total & _COUNT, float(total >> COUNT_BITS)
+    best_gain, best_feature, best_bin, best_left = 1e-7 * (s * s / n + 1.0), -1, 0, False
+    base = s * s / n
+    for f in range(len(starts) - 1):
+        present = 0
+        for b in range(starts[f], starts[f + 1]):
+            present += hist[b]
+        n_present = present & _COUNT
+        if n_present == 0:
+            continue
+        missing = total - present
+        n_missing, s_missing = missing & _COUNT, float(missing >> COUNT_BITS)
+        running = 0
+        for b in range(starts[f], starts[f + 1]):
+            if hist[b] == 0:
+                continue
+            running += hist[b]
+            n_left, s_left = running & _COUNT, float(running >> COUNT_BITS)
+            n_right, s_right = n - n_left, s - s_left
+            if n_left >= min_leaf and n_right >= min_leaf:
+                gain = s_left * s_left / n_left + s_right * s_right / n_right - base
+                if gain > best_gain:
+                    best_gain, best_feature, best_bin, best_left = gain, f, b, False
+            if n_missing > 0:
+                n_left, s_left = n_left + n_missing, s_left + s_missing
+                n_right, s_right = n - n_left, s - s_left
+                if n_left >= min_leaf and n_right >= min_leaf:
+                    gain = s_left * s_left / n_left + s_right * s_right / n_right - base
+                    if gain > best_gain:
+                        best_gain, best_feature, best_bin, best_left = gain, f, b, True
+    if best_feature >= 0 and not best_left:
+        present = 0
+        for b in range(starts[best_feature], starts[best_feature + 1]):
+            present += hist[b]
+        if total == present:  # none was missing here: a row that lacks the feature goes with the many
+            n_left = 0
+            for b in range(starts[best_feature], best_bin + 1):
+                n_left += hist[b] & _COUNT
+            best_left = 2 * n_left >= n
+    return best_feature, best_bin, best_left, best_gain
+
+
+@compiled
+def goes_left(cells: Any, begin: int, end: int, low: int, high: int, split: int, missing_left: bool, hint: int) -> bool:
+    """Side of a row whose cells are `begin:end`, for a feature with bins `low .. high - 1`; `hint` guesses its place."""
+    at = begin + hint
+    if at < end and low <= cells[at] < high:
+        return bool(cells[at] <= split)
+    if end - begin <= hint or cells[at] >= high:  # cells before it may be absent: look to the left
+        left, right = begin, min(at, end)
+    else:
+        left, right = at, end
+    while left < right:
+        middle = (left + right) >> 1
+        if cells[middle] < low:
+            left = middle + 1
+        else:
+            right = middle
+    if left < end and low <= cells[left] < high:
+        return bool(cells[left] <= split)
+    return missing_left
+
+
+@compiled
+def grow(
+    cells: Any, indptr: Ints, packed: Ints, rows: Any, begin: int, end: int, starts: Ints,
+    min_leaf: int, max_depth: int, nodes_feature: Any, nodes_bin: Any, nodes_left: Any, nodes_gain: Any,
+    spans: Any, n_nodes: int, scratch: Any,
+) -> int:  # fmt: skip
+    """Grow one tree over rows `begin:end` of the order; returns the number of nodes filled.
+
+    The order is partitioned in place, so that each node's rows lie together: `spans` (nodes, 2) says where. A node's
+    children are `left` and `left + 1`; a leaf has feature `LEAF`. Missing rows go left where the feature is stored as
+    `-2 - feature`.
+    """
+    n_bins = starts[-1]
+    root = n_nodes
+    n_nodes += 1
+    spans[root, 0], spans[root, 1] = begin, end
+    nodes_feature[root] = LEAF
+    if end - begin < 2 * min_leaf:
+        return n_nodes
+    pool = np.zeros((40, n_bins), dtype=np.int64)
+    free = np.arange(40)[::-1].copy()
+    n_free = 39
+    stack_node, stack_slot, stack_depth = np.zeros(64, np.int64), np.zeros(64, np.int64), np.zeros(64, np.int64)
+    add_rows(cells, indptr, packed, rows, begin, end, pool[free[n_free]])
+    stack_node[0], stack_slot[0], stack_depth[0] = root, free[n_free], 0
+    n_stack = 1
+    while n_stack > 0:
+        n_stack -= 1
+        node, slot, depth = stack_node[n_stack], stack_slot[n_stack], stack_depth[n_stack]
+        first, last = spans[node, 0], spans[node, 1]
+        hist = pool[slot]
+        total = 0
+        for i in range(first, last):
+            total += packed[rows[i]]
+        feature, split, missing_left, gain = best_split(hist, starts, total, min_leaf)
+        if feature < 0:
+            free[n_free] = slot
+            n_free += 1
+            continue
+        low, high = starts[feature], starts[feature + 1]
+        middle, n_right = first, 0
+        for i in range(first, last):
+            row = rows[i]
+            if goes_left(cells, indptr[row], indptr[row + 1], low, high, split, missing_left, feature):
+                rows[middle] = row
+                middle += 1
+            else:
+                scratch[n_right] = row
+                n_right += 1
+        for i in range(n_right):
+            rows[middle + i] = scratch[i]
+        left, right = n_nodes, n_nodes + 1
+        n_nodes += 2
+        nodes_feature[node] = -2 - feature if missing_left else feature
+        nodes_bin[node], nodes_left[node], nodes_gain[node] = split, left, gain
+        spans[left, 0], spans[left, 1] = first, middle
+        spans[right, 0], spans[right, 1] = middle, last
+        nodes_feature[left] = nodes_feature[right] = LEAF
+        small, large = (left, right) if middle - first <= last - middle else (right, left)
+        n_small, n_large = spans[small, 1] - spans[small, 0], spans[large, 1] - spans[large, 0]
+        if n_large < 2 * min_leaf or depth + 1 >= max_depth:
+            free[n_free] = slot
+            n_free += 1
+            continue
+        n_free -= 1
+        other = free[n_free]
+        add_rows(cells, indptr, packed, rows, spans[small, 0], spans[small, 1], pool[other])
+        for b in range(n_bins):
+            hist[b] -= pool[other, b]
+        stack_node[n_stack], stack_slot[n_stack], stack_depth[n_stack] = large, slot, depth + 1
+        n_stack += 1
+        if n_small < 2 * min_leaf:
+            free[n_free] = other
+            n_free += 1
+        else:
+            stack_node[n_stack], stack_slot[n_stack], stack_depth[n_stack] = small, other, depth + 1
+            n_stack += 1
+    return n_nodes
+
+
+@compiled
+def fill_cells(values: Any, edges: Any, starts: Ints, indptr: Ints, out: Any) -> None:
+    """Write the bin number of every present value of rows (J, F) to `out`, row j from `indptr[j]`."""
+    for j in range(values.shape[0]):
+        at = indptr[j]
+        for f in range(values.shape[1]):
+            x = values[j, f]
+            if not np.isnan(x):
+                low, high = starts[f] - f, starts[f + 1] - f - 1
+                first = low
+                while low < high:
+                    middle = (low + high) >> 1
+                    if edges[middle] < x:
+                        low = middle + 1
+                    else:
+                        high = middle
+                out[at] = starts[f] + low - first
+                at += 1
+
+
+@compiled
+def walk(values: Any, feature: Any, threshold: Any, left: Any, root: int, out: Any) -> None:
+    """Leaf (J,) that each row of values (J, F) reaches from a root."""
+    for j in range(values.shape[0]):
+        node = root
+        while left[node] >= 0:
+            f = feature[node]
+            missing_left = f < -1
+            if missing_left:
+                f = -2 - f
+            x = values[j, f]
+            if np.isnan(x):
+                node = left[node] + (0 if missing_left else 1)
+            else:
+                node = left[node] + (0 if x <= threshold[node] else 1)
+        out[j] = node
+
+
+@compiled
+def merge(
+    leaves: Any, first: Ints, count: Any, codes: Any, leaf_mean: Any, levels: Any, factor: Any, value_of: Any,
+    out: Any, mean: Any,
+) -> None:  # fmt: skip
+    """Quantiles of merged leaves, `out` (J, Q) at ascending levels, and `mean` (J,), times `factor` (J,).
+
+    `leaves` (J, T) are reservoirs: number l keeps `count[l]` codes from `first[l]`, together weighing 1 / T. The
+    quantile is the least value at which the distribution function reaches the level. Codes are counted coarse (64 at a
+    time) and fine, so no row is sorted; `value_of` turns a code into a value.
+    """
+    n_trees, n_coarse = leaves.shape[1], ((len(value_of) - 1) >> 6) + 1
+    coarse = np.zeros(n_coarse, dtype=np.float32)
+    fine = np.zeros(n_coarse << 6, dtype=np.float32)
+    for j in range(leaves.shape[0]):
+        coarse[:] = 0.0
+        fine[:] = 0.0
+        total, centre = np.float32(0.0), 0.0
+        for t in range(n_trees):
+            leaf = leaves[j, t]
+            if count[leaf] == 0:
+                continue
+            weight = np.float32(1.0) / count[leaf]
+            total += np.float32(1.0)
+            centre += leaf_mean[leaf]
+            for r in range(first[leaf], first[leaf] + count[leaf]):
+                fine[codes[r]] += weight
+                coarse[codes[r] >> 6] += weight
+        mean[j] = centre / max(total, np.float32(1.0)) * factor[j]
+        block, at, below = 0, 0, np.float32(0.0)
+        passed = np.float32(0.0)
+        for q in range(len(levels)):
+            wanted = levels[q] * total - 1e-5 * total
+            while passed + coarse[block] < wanted and block < n_coarse - 1:
+                passed += coarse[block]
+                block += 1
+                at, below = block << 6, passed
+            while below + fine[at] < wanted and at < (block << 6) + 63:
+                below += fine[at]
+                at += 1
+            out[j, q] = value_of[at] * factor[j]

@@ -1,0 +1,171 @@
+"""Forests of regression trees whose leaves remember which training rows fell into them.
+
+A tree sees the rows of some items and some of the features; it is grown on squared error of its target. A leaf keeps a
+bounded random sample of its rows (Meinshausen 2006 keeps them all), so that any distribution can be read from it later.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shelfcast.models.binning import Table
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+_MAX_DEPTH = 30
+_QUANTA = (1 << 14) - 1  # steps of a target while trees grow
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How trees grow.
+
+    Parameters
+    ----------
+    n_trees : how many. min_leaf : rows of the smallest leaf. n_kept : rows a leaf remembers, at most.
+    item_share, feature_share : of items and of features that one tree sees.
+    """
+
+    n_trees: int = 50
+    min_leaf: int = 50
+    n_kept: int = 24
+    item_share: float = 0.6
+    feature_share: float = 0.5
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Nodes of all trees in one line, and the samples of their leaves.
+
+    Parameters
+    ----------
+    feature : (M,) feature that splits, `-2 - feature` where missing values go left, -1 at a leaf.
+    threshold : (M,) values up to it go left. left : (M,) left child, the right one follows; -1 at a leaf.
+    gain : (M,) drop of squared error. roots : (T,) first node of each tree.
+    first, count : (M,) the rows a leaf remembers are `kept[first : first + count]`.
+    kept : (S,) training rows.
+    """
+
+    feature: NDArray[np.int32]
+    threshold: Floats
+    left: NDArray[np.int32]
+    gain: Floats
+    roots: Ints
+    first: Ints
+    count: NDArray[np.int32]
+    kept: NDArray[np.int32]
+
+    @property
+    def n_trees(self) -> int:
+        """T."""
+        return len(self.roots)
+
+    def leaves(self, values: Floats) -> NDArray[np.int32]:
+        """(J, T) leaf of every row of features (J, F) in every tree."""
+        from shelfcast.models import tree_kernels
+
+        out = np.empty((self.n_trees, len(values)), dtype=np.int32)
+        for t, root in enumerate(self.roots):
+            tree_kernels.walk(values, self.feature, self.threshold, self.left, int(root), out[t])
+        return np.ascontiguousarray(out.T)
+
+    def importance(self, n_features: int) -> NDArray[np.float64]:
+        """(F,) share of the gain that each feature brought; zeros where nothing was split."""
+        splits = self.left >= 0
+        feature = np.where(self.feature < -1, -2 - self.feature, self.feature)[splits]
+        total = np.bincount(feature, self.gain[splits], n_features).astype(np.float64)
+        return total / total.sum() if total.sum() > 0 else total
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays by name, to be stored."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def grow_trees(table: Table, target: NDArray[np.float64], item: Ints, growth: Growth, seed: int) -> Trees:
+    """Grow trees on rows of a table; `item` (J,) says which rows are bagged together."""
+    rng = np.random.default_rng(seed)
+    packed = _packed(target)
+    parts = [_grow_one(table, packed, rows, features, growth) for rows, features in _bags(table, item, growth, rng)]
+    shift_nodes = np.cumsum([0, *(len(part["feature"]) for part in parts)])
+    shift_kept = np.cumsum([0, *(len(part["kept"]) for part in parts)])
+    for part, nodes, kept in zip(parts, shift_nodes, shift_kept, strict=False):
+        part["left"] = np.where(part["left"] >= 0, part["left"] + nodes, -1).astype(np.int32)
+        part["first"] = part["first"] + kept
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Trees(roots=shift_nodes[:-1].astype(np.int64), **joined)
+
+
+def _packed(target: NDArray[np.float64]) -> Ints:
+    """Targets in steps between their least and nearly their greatest, each with a count of one; see `tree_kernels`."""
+    from shelfcast.models.tree_kernels import COUNT_BITS
+
+    low, high = (float(target.min()), float(np.quantile(target, 0.9998))) if len(target) else (0.0, 1.0)
+    high = high if high > low else max(float(target.max(initial=low)), low + 1e-9)
+    steps = np.rint(np.clip((target - low) / (high - low), 0.0, 1.0) * _QUANTA).astype(np.int64)
+    return (steps << COUNT_BITS) | 1
+
+
+def _bags(
+    table: Table, item: Ints, growth: Growth, rng: np.random.Generator
+) -> Iterator[tuple[NDArray[np.int32], Ints]]:  # fmt: skip
+    """Rows and features of each tree."""
+    n_items, n_features = int(item.max(initial=-1)) + 1, len(table.bins.starts) - 1
+    n_chosen = max(round(growth.item_share * n_items), 1)
+    n_seen = max(round(growth.feature_share * n_features), 1)
+    for _ in range(growth.n_trees):
+        chosen = np.zeros(n_items, dtype=bool)
+        chosen[rng.choice(n_items, n_chosen, replace=False)] = True
+        yield np.flatnonzero(chosen[item]).astype(np.int32), np.sort(rng.choice(n_features, n_seen, replace=False))
+
+
+def _grow_one(
+    table: Table, packed: Ints, rows: NDArray[np.int32], features: Ints, growth: Growth
+) -> dict[str, NDArray[Any]]:  # fmt: skip
+    """One tree as arrays, its nodes and samples counted from 0."""
+    from shelfcast.models import tree_kernels
+
+    starts = table.bins.starts
+    sizes = starts[features + 1] - starts[features]
+    own_starts = np.concatenate(([0], np.cumsum(sizes)))
+    place = np.full(table.bins.n_bins, -1, dtype=np.int64)
+    bin_of = np.concatenate([np.arange(starts[f], starts[f + 1]) for f in features]).astype(np.int64)
+    place[bin_of] = np.arange(len(bin_of))
+    indptr = np.zeros(len(rows) + 1, dtype=np.int64)
+    n_cells = tree_kernels.bag(table.cells, table.indptr, rows, place, np.zeros(0, table.cells.dtype), indptr)
+    cells = np.empty(n_cells, dtype=table.cells.dtype)
+    tree_kernels.bag(table.cells, table.indptr, rows, place, cells, indptr)
+    order = np.arange(len(rows), dtype=np.int32)
+    size = 4 * (len(rows) // growth.min_leaf) + 8
+    feature, split, left = (np.full(size, -1, dtype=np.int32) for _ in range(3))
+    gain, spans = np.zeros(size, dtype=np.float32), np.zeros((size, 2), dtype=np.int32)
+    n = tree_kernels.grow(
+        cells, indptr, packed[rows], order, 0, len(rows), own_starts, growth.min_leaf, _MAX_DEPTH, feature, split,
+        left, gain, spans, 0, np.empty(len(rows), dtype=np.int32),
+    )  # fmt: skip
+    feature, split, left = feature[:n], split[:n], left[:n]
+    inner = left >= 0
+    threshold = np.zeros(n, dtype=np.float32)
+    threshold[inner] = table.bins.thresholds()[bin_of[split[inner]]]
+    named = np.where(feature < -1, -2 - features[np.maximum(-2 - feature, 0)], features[np.maximum(feature, 0)])
+    first, count, places = _samples(spans[:n], inner, growth.n_kept)
+    return {
+        "feature": np.where(inner, named, -1).astype(np.int32), "threshold": threshold, "left": left,
+        "gain": gain[:n], "first": first, "count": count, "kept": rows[order[places]],
+    }  # fmt: skip
+
+
+def _samples(
+    spans: NDArray[np.int32], inner: NDArray[np.bool_], n_kept: int
+) -> tuple[Ints, NDArray[np.int32], Ints]:  # fmt: skip
+    """Where the sample of each leaf begins, how many it keeps, and their places in the order, evenly spread."""
+    length = np.where(inner, 0, spans[:, 1] - spans[:, 0]).astype(np.int64)
+    count = np.minimum(length, n_kept)
+    ends = np.cumsum(count)
+    first = ends - count
+    leaf = np.repeat(np.arange(len(count)), count)
+    rank = np.arange(len(leaf)) - first[leaf]
+    places = spans[leaf, 0] + (rank * length[leaf]) // np.maximum(count[leaf], 1)
+    return first, count.astype(np.int32), places
