@@ -124,39 +124,47 @@ class Layout:
         return sum(self.columns.levels)
 
 
-class Calendars:
-    """The calendar table of a panel over the periods that its batches can touch, flattened over places.
+class Source:
+    """A panel as batches read it: its static columns as codes, and its calendar as one table, flattened over places.
 
     Parameters
     ----------
-    table : (P * T, Fc) float32.
+    panel, layout : what is read, and how.
+    first, last : periods of origins that batches may have.
     """
 
     def __init__(self, panel: Panel, layout: Layout, first: int, last: int) -> None:
-        self.first, self.length = first, last - first + 1
-        made = layout.columns.calendar_table(panel, first, last)
+        before = layout.rhythm.history + layout.reach + layout.forks
+        self.panel, self.layout = panel, layout
+        self.first = first - before
+        self.length = last + layout.forks + layout.n_leads - self.first + 1
+        made = layout.columns.calendar_table(panel, self.first, self.first + self.length - 1)
         self.table = made.reshape(-1, made.shape[-1]) * np.float32(layout.uses("calendar"))
+        self.codes = layout.columns.codes(panel) * int(layout.uses("static"))
+        self.numbers = layout.columns.static_numbers(panel) * np.float32(layout.uses("static"))
 
-    def rows(self, place: NDArray[Any], first: Ints, n_periods: int) -> Ints:
-        """(B, n_periods) rows of the periods from `first` (B,) at places (B,)."""
+    def dates(self, place: NDArray[Any], first: Ints, n_periods: int) -> Ints:
+        """(B, n_periods) rows of the table for the periods from `first` (B,) at places (B,)."""
         when = np.clip(first[:, None] + np.arange(n_periods) - self.first, 0, self.length - 1)
         return np.asarray(place[:, None].astype(np.int64) * self.length + when)
 
 
 def make_batch(
-    panel: Panel, layout: Layout, calendars: Calendars, series: Ints, last_fork: Ints, origins: Ints, *,
-    with_labels: bool,
-) -> Batch:  # fmt: skip
+    source: Source, series: Ints, last_fork: Ints, origins: Ints, *, forks: int | None = None, with_labels: bool = True
+) -> Batch:
     """Batch of series (B,) whose latest possible origin is period `last_fork` (B,).
 
-    `origins` (O,) are places among the `forks` possible origins, 0 the earliest.
+    Parameters
+    ----------
+    origins : (O,) places among the possible origins, 0 the earliest.
+    forks : possible origins of the windows; the layout's by default.
     """
-    rhythm, n_leads = layout.rhythm, layout.n_leads
-    n_read = layout.reach + layout.forks
-    n_before = rhythm.history
-    n_cells = n_before + n_read + n_leads
+    panel, layout = source.panel, source.layout
+    rhythm, n_leads, n_before = layout.rhythm, layout.n_leads, layout.rhythm.history
+    n_forks = layout.forks if forks is None else forks
+    n_read = layout.reach + n_forks
     first = last_fork - (n_before + n_read) + 1
-    window = gather(panel, series, first, n_cells)
+    window = gather(panel, series, first, n_before + n_read + n_leads)
     known, logs = layout.columns.known_values(columns_at(panel.known, window))
     raw_past = columns_at(panel.past, window)
     promoted = None
@@ -166,48 +174,22 @@ def make_batch(
     if not layout.uses("known"):
         known, logs = np.zeros_like(known), np.zeros_like(logs)
     regular = _regular_price(logs, rhythm.price)
-    read = slice(n_before, n_before + n_read)
     at = n_before + layout.reach + origins
-    inputs = _encoder_inputs(window, level, layout, known, logs, regular, raw_past)[:, read]
-    ahead = _ahead(window, level, layout, known, logs, regular, at)
-    uses_state = np.float32(layout.uses("state"))
-    uses_static = layout.uses("static")
-    codes, numbers = static_of(panel, layout, series)
+    inputs = _encoder_inputs(window, level, layout, known, logs, regular, raw_past)
     made = {
-        "codes": codes if uses_static else codes * 0,
-        "numbers": numbers if uses_static else numbers * 0,
-        "inputs": inputs,
-        "calendar": calendars.rows(panel.place[series], first + n_before, n_read + n_leads),
+        "codes": source.codes[series],
+        "numbers": source.numbers[series],
+        "inputs": inputs[:, n_before : n_before + n_read],
+        "calendar": source.dates(panel.place[series], first + n_before, n_read + n_leads),
         "origins": layout.reach + origins,
-        "state": level.state[:, at] * uses_state,
-        "ahead": ahead,
+        "state": level.state[:, at] * np.float32(layout.uses("state")),
+        "ahead": _ahead(window, level, layout, known, logs, regular, at),
         "scale": level.scale[:, at].astype(np.float32),
         "silent": level.silent[:, at],
     }
     if with_labels:
-        made |= _labels(window, level, layout, raw_past, at, last_fork[:, None] - layout.forks + 1 + origins, panel)
+        made |= _labels(window, level, layout, raw_past, at, last_fork[:, None] - n_forks + 1 + origins, panel)
     return Batch(**made)
-
-
-def static_of(panel: Panel, layout: Layout, series: Ints) -> tuple[Ints, Floats]:
-    """Codes (B, S) and numbers (B, Sn) of the given series."""
-    few = panel.series[series]
-    small = _Statics(few)
-    return layout.columns.codes(small), layout.columns.static_numbers(small)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class _Statics:
-    """The part of a panel that static columns need."""
-
-    series: Any
-
-    @property
-    def n_series(self) -> int:
-        return int(self.series.height)
-
-    def column(self, name: str) -> Any:
-        return self.series[name]
 
 
 def _shape(ratio: NDArray[Any]) -> NDArray[Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from shelfcast.data.aggregates import AGGREGATE
 from shelfcast.data.panel import KEYS, Panel
 from shelfcast.periods import Frequency, Unit
 
@@ -76,7 +77,7 @@ class Columns:
         dates = panel.calendar.values.reshape(int(np.prod(panel.calendar.values.shape[:2])), len(panel.calendar.names))
         launch, offset = _scales(panel, step)
         return cls(
-            static=tuple((c, _categories(panel.column(c))) for c in chosen if c not in wide),
+            static=tuple((c, _categories(panel.column(c), 1 if c == AGGREGATE else RARE)) for c in chosen if c not in wide),
             numbers=tuple((c, *_moments(panel.column(c).cast(pl.Float64).to_numpy())) for c in wide),
             known=tuple((name, *pair) for name, pair in zip(names.known, spread, strict=True)),
             levels=levels,
@@ -200,10 +201,10 @@ def _signed_log(values: NDArray[Any]) -> NDArray[np.float64]:
     return np.sign(values) * np.log1p(np.abs(values.astype(np.float64)))
 
 
-def _categories(column: pl.Series) -> tuple[str, ...]:
-    """Texts that occur at least `RARE` times, in order."""
+def _categories(column: pl.Series, least: int) -> tuple[str, ...]:
+    """Texts that occur at least so often, in order."""
     counts = column.cast(pl.String).value_counts().drop_nulls()
-    return tuple(sorted(text for text, n in counts.iter_rows() if n >= RARE))
+    return tuple(sorted(text for text, n in counts.iter_rows() if n >= least))
 
 
 def _codes(column: pl.Series, categories: tuple[str, ...]) -> NDArray[np.int64]:

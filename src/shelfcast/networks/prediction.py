@@ -6,14 +6,14 @@ no origin changes what is said at another.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from shelfcast.data.panel import Panel
-from shelfcast.networks.batches import Calendars, Layout, make_batch
+from shelfcast.networks.batches import Layout, Source, make_batch
 from shelfcast.networks.heads import Head
 from shelfcast.networks.network import Network
 from shelfcast.networks.training import to_tensors
@@ -44,9 +44,8 @@ def predict(
     """
     device = next(network.parameters()).device
     size = layout.rhythm.history + layout.reach + layout.forks
-    first = min(origins) - size - layout.forks
-    calendars = Calendars(panel, layout, first, max(origins) + layout.forks + layout.n_leads)
-    table = torch.from_numpy(calendars.table).to(device)
+    source = Source(panel, layout, min(origins) - layout.forks, max(origins))
+    table = torch.from_numpy(source.table).to(device)
     n_series = max(1, _CELLS // (size + layout.n_leads * 8))
     blocks = _blocks(origins, layout.forks)
     spans = torch.tensor([h.span for h in layout.horizons], dtype=torch.float32, device=device)
@@ -57,9 +56,10 @@ def predict(
         mean = np.zeros(values.shape[:-1], dtype=np.float32)
         for places, low, high in blocks:
             low = (low // layout.forks) * layout.forks if whole_blocks else low
-            part = replace(layout, forks=high - low + 1)
             at = np.array([origins[p] for p in places]) - low
-            batch = make_batch(panel, part, calendars, series, np.full(len(series), high), at, with_labels=False)
+            batch = make_batch(
+                source, series, np.full(len(series), high), at, forks=high - low + 1, with_labels=False
+            )
             with torch.no_grad():
                 raw = network(to_tensors(batch, table)).float()
                 scale = torch.from_numpy(batch.scale).to(device)[..., None]

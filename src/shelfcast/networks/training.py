@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shelfcast.data.panel import Panel
-from shelfcast.networks.batches import Batch, Calendars, Layout, make_batch
+from shelfcast.networks.batches import Batch, Layout, Source, make_batch
 from shelfcast.networks.checkpoints import read_training, write_training
 from shelfcast.networks.heads import Head, NegativeBinomial
 from shelfcast.networks.network import Network, Tensors
@@ -85,8 +85,7 @@ class Trainer:
     ) -> None:  # fmt: skip
         self.panel, self.layout, self.network, self.head = panel, layout, network, head
         self.config, self.compute, self.seed = config, compute, seed
-        reach = layout.rhythm.history + layout.reach + layout.forks
-        self.calendars = Calendars(panel, layout, panel.first - reach, panel.last + layout.forks + layout.n_leads)
+        self.source = Source(panel, layout, panel.first - 1, panel.last)
         season = max(layout.rhythm.season, 1)
         self.validation = [
             panel.last - layout.n_leads - season * n for n in range(config.validation_origins)
@@ -97,7 +96,7 @@ class Trainer:
         self.where = device_of(compute)
         self.network.to(self.where)
         self.head.to(self.where)
-        self.table = torch.from_numpy(self.calendars.table).to(self.where)
+        self.table = torch.from_numpy(self.source.table).to(self.where)
         self.average = [p.detach().clone() for p in network.parameters()]
         self.optimiser = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay,
@@ -116,9 +115,7 @@ class Trainer:
         rank, world = peers()
         rng = np.random.default_rng([self.seed, step * world + rank])
         drawn = draw(self.facts, self.chances, rng, config.series, config.origins, self.layout.forks)
-        made = make_batch(
-            self.panel, self.layout, self.calendars, drawn.series, drawn.last_fork, drawn.origins, with_labels=True
-        )
+        made = make_batch(self.source, drawn.series, drawn.last_fork, drawn.origins)
         hidden = rng.random(made.codes.shape) < config.embedding_dropout
         return replace(made, codes=np.where(hidden, 0, made.codes)), drawn
 
@@ -233,18 +230,16 @@ class Trainer:
         """Mean weighted loss of the averaged weights at the validation origins, over at most 2,000 series."""
         chosen = np.nonzero(self.facts.last >= self.facts.first)[0]
         chosen = chosen[:: max(1, -(-len(chosen) // 2_000))]
-        layout = replace(self.layout, forks=max(self.validation) - min(self.validation) + 1)
+        forks = max(self.validation) - min(self.validation) + 1
         origins = np.array(sorted(self.validation)) - min(self.validation)
-        own, self.layout = self.layout, layout
         total, count = 0.0, 0
         with swapped(self.network, self.average), torch.no_grad():
             for begin in range(0, len(chosen), 256):
                 series = chosen[begin : begin + 256].astype(np.int64)
                 last = np.full(len(series), max(self.validation))
-                batch = make_batch(self.panel, layout, self.calendars, series, last, origins, with_labels=True)
+                batch = make_batch(self.source, series, last, origins, forks=forks)
                 loss, n = self.loss(batch, Draw(series, last, origins))
                 total, count = total + float(loss), count + int(n)
-        self.layout = own
         return total / max(count, 1)
 
     def _finish(self) -> None:
