@@ -18,6 +18,8 @@ from shop import DAY, WEEKDAYS, panel_of, rewritten_after
 
 NAMES = sorted(makers())
 SLOW = ("arima", "ets", "theta")  # a search over forms for every single series
+NETWORKS = ("mq-cnn", "mq-fnn", "mq-rnn", "rnn-distribution", "rnn-point")
+TINY = {"steps": 12, "series": 8, "origins": 4, "width": 8, "hidden": 8, "reach": 7, "forks": 16}
 LISTED = [pytest.param(name, marks=pytest.mark.heavy) if name in SLOW else name for name in NAMES]
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 HORIZONS = (*per_period(2), Horizon(9), Horizon(0, 7), Horizon(2, 5))
@@ -32,7 +34,7 @@ def name(request):
 
 
 def made(name, horizons=HORIZONS, levels=LEVELS):
-    settings = {"n_origins": 3} if name in SLOW else {}
+    settings = {"n_origins": 3} if name in SLOW else TINY if name in NETWORKS else {}
     return forecaster(name, horizons=horizons, levels=levels, **settings)
 
 

@@ -1,8 +1,8 @@
 """The recurrent trials that came before the MQ family: its parts with other heads.
 
-    rnn-point          one number by absolute error; its law is that number and the errors made in training windows
-    rnn-distribution   a negative binomial law by likelihood (Salinas et al., arXiv 1704.04110, but direct: every
-                       horizon has a law of its own, so nothing is fed back and no paths need to be drawn)
+rnn-point          one number by absolute error; its law is that number and the errors made in training windows
+rnn-distribution   a negative binomial law by likelihood (Salinas et al., arXiv 1704.04110, but direct: every
+                   horizon has a law of its own, so nothing is fed back and no paths need to be drawn)
 """
 
 from typing import Any, ClassVar

@@ -77,7 +77,9 @@ class Columns:
         dates = panel.calendar.values.reshape(int(np.prod(panel.calendar.values.shape[:2])), len(panel.calendar.names))
         launch, offset = _scales(panel, step)
         return cls(
-            static=tuple((c, _categories(panel.column(c), 1 if c == AGGREGATE else RARE)) for c in chosen if c not in wide),
+            static=tuple(
+                (c, _categories(panel.column(c), 1 if c == AGGREGATE else RARE)) for c in chosen if c not in wide
+            ),
             numbers=tuple((c, *_moments(panel.column(c).cast(pl.Float64).to_numpy())) for c in wide),
             known=tuple((name, *pair) for name, pair in zip(names.known, spread, strict=True)),
             levels=levels,

@@ -57,9 +57,7 @@ def predict(
         for places, low, high in blocks:
             low = (low // layout.forks) * layout.forks if whole_blocks else low
             at = np.array([origins[p] for p in places]) - low
-            batch = make_batch(
-                source, series, np.full(len(series), high), at, forks=high - low + 1, with_labels=False
-            )
+            batch = make_batch(source, series, np.full(len(series), high), at, forks=high - low + 1, with_labels=False)
             with torch.no_grad():
                 raw = network(to_tensors(batch, table)).float()
                 scale = torch.from_numpy(batch.scale).to(device)[..., None]

@@ -31,7 +31,9 @@ Array = NDArray[np.float64]
 
 def device_of(compute: Compute) -> torch.device:
     """The device a record asks for."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if compute.device == "auto" else compute.device)
+    return torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if compute.device == "auto" else compute.device
+    )
 
 
 def peers() -> tuple[int, int]:
@@ -87,9 +89,7 @@ class Trainer:
         self.config, self.compute, self.seed = config, compute, seed
         self.source = Source(panel, layout, panel.first - 1, panel.last)
         season = max(layout.rhythm.season, 1)
-        self.validation = [
-            panel.last - layout.n_leads - season * n for n in range(config.validation_origins)
-        ]
+        self.validation = [panel.last - layout.n_leads - season * n for n in range(config.validation_origins)]
         self.until = min(self.validation, default=panel.last)
         self.facts = Facts.of(panel, layout.forks, self.until)
         self.chances = self.facts.chances(config.draw_power)
