@@ -55,8 +55,8 @@ def aggregates() -> tuple[Panel, NDArray[np.float64]]:
 def everything() -> tuple[Panel, int, NDArray[np.float64]]:
     """Products and aggregates in one panel, the number of products (they come first), and the aggregates' weights.
 
-    Aggregates have the static columns that their name tells, no price, and the SNAP days of their state, or the share of
-    states on SNAP.
+    Aggregates have the static columns that their name tells, no price, and the SNAP days of their state, or the share
+    of states on SNAP.
     """
     single, (high, weights) = products(), aggregates()
     single = replace(single, series=single.series.with_columns(aggregate=pl.lit("item")))

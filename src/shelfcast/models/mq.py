@@ -47,9 +47,9 @@ class NetworkForecaster:
 
     horizons: tuple[Horizon, ...]
     levels: tuple[float, ...] = DEFAULT_LEVELS
-    network: NetworkConfig = NetworkConfig()
-    training: TrainConfig = TrainConfig()
-    compute: Compute = Compute()
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+    compute: Compute = field(default_factory=Compute)
     report: "Callable[[Progress], None] | None" = field(default=None, repr=False, compare=False)
     fitted_: "Fitted | None" = field(default=None, init=False, repr=False, compare=False)
 

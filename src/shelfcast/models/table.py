@@ -16,7 +16,11 @@ def makers() -> dict[str, Maker]:
     """Name -> class of every forecaster, imported when asked for."""
     from shelfcast.models import baselines, distribution_engine, mq, patchwork, recurrent
 
-    textbook = {**baselines.MODELS, **distribution_engine.MODELS, patchwork.Patchwork.name: patchwork.Patchwork}
+    textbook: dict[str, Maker] = {
+        **baselines.MODELS,
+        **distribution_engine.MODELS,
+        patchwork.Patchwork.name: patchwork.Patchwork,
+    }
     return {**textbook, **recurrent.MODELS, **mq.MODELS}
 
 

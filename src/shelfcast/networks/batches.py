@@ -169,14 +169,14 @@ def make_batch(
     raw_past = columns_at(panel.past, window)
     promoted = None
     if any(layout.columns.flags):
-        promoted = (known[..., list(layout.columns.flags)] > 0).any(axis=-1)
+        promoted = np.asarray((known[..., list(layout.columns.flags)] > 0).any(axis=-1))
     level = level_of(window, promoted, rhythm, layout.columns.launch, layout.columns.offset)
     if not layout.uses("known"):
         known, logs = np.zeros_like(known), np.zeros_like(logs)
     regular = _regular_price(logs, rhythm.price)
     at = n_before + layout.reach + origins
     inputs = _encoder_inputs(window, level, layout, known, logs, regular, raw_past)
-    made = {
+    made: dict[str, Any] = {
         "codes": source.codes[series],
         "numbers": source.numbers[series],
         "inputs": inputs[:, n_before : n_before + n_read],
@@ -194,7 +194,7 @@ def make_batch(
 
 def _shape(ratio: NDArray[Any]) -> NDArray[Any]:
     """Demand over scale as a network reads it: `2 (log(1 + r) - log 2)`, 0 at the scale."""
-    return np.minimum(2 * (np.log1p(np.maximum(ratio, 0)) - 0.69), 12.0)
+    return np.asarray(np.minimum(2 * (np.log1p(np.maximum(ratio, 0)) - 0.69), 12.0))
 
 
 def _regular_price(logs: Floats, n_periods: int) -> NDArray[np.float64]:

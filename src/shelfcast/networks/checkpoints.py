@@ -9,21 +9,19 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from shelfcast.errors import StoreError
 
-if TYPE_CHECKING:
-    from shelfcast.networks.training import Trainer
-
 WEIGHTS = "weights.npz"
 TRAINING = "training.npz"
+_COUNTERS = "counters"
 _AGAIN = "Run `shelfcast fit` again."
 
 
@@ -87,58 +85,25 @@ def put_weights(module: nn.Module, arrays: dict[str, NDArray[Any]], where: Path)
 # ---- the state of a run
 
 
-def write_training(trainer: "Trainer", folder: Path, fingerprint: str) -> None:
+def write_state(folder: Path, arrays: dict[str, NDArray[Any]], counters: dict[str, Any]) -> None:
     """The whole state of a run in one file. Raises StoreError where it cannot be written."""
-    arrays = {f"network/{name}": value for name, value in arrays_of(trainer.network).items()}
-    arrays |= _numbered("average", trainer.average) | _numbered("best", trainer.best_weights)
-    for place, parameter in enumerate(trainer.network.parameters()):
-        state = trainer.optimiser.state.get(parameter, {})
-        arrays |= {f"optimiser/{place}/{name}": np.asarray(value.cpu()) for name, value in state.items()}
-    counters = {
-        "fingerprint": fingerprint, "step": trainer.step, "best": trainer.best, "waited": trainer.waited,
-        "scores": trainer.scores,
-    }  # fmt: skip
-    arrays["counters"] = np.frombuffer(json.dumps(counters).encode(), dtype=np.uint8)
-    arrays["losses"] = np.asarray(trainer.losses)
+    text = np.frombuffer(json.dumps(counters).encode(), dtype=np.uint8)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / TRAINING, pack(arrays))
+        write_bytes(folder / TRAINING, pack(arrays | {_COUNTERS: text}))
     except OSError as error:
         raise StoreError(f"cannot write a checkpoint to {folder}: {error}. Choose a writable folder.") from error
 
 
-def read_training(trainer: "Trainer", folder: Path, fingerprint: str) -> bool:
-    """Go on from the checkpoint of the same run, if there is one; whether there was.
-
-    One of other settings or data is not used, and is written over; one that cannot be read is a StoreError.
-    """
+def read_state(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
+    """Inverse of `write_state`; None where there is none. One that cannot be read is a StoreError."""
     path = folder / TRAINING
     if not path.exists():
-        return False
+        return None
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        counters = json.loads(arrays["counters"].tobytes())
+        counters: dict[str, Any] = json.loads(arrays.pop(_COUNTERS).tobytes())
     except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise StoreError(f"expected a checkpoint in {path}; got: {error}. Remove the file to begin anew.") from error
-    if counters["fingerprint"] != fingerprint:
-        return False
-    own = {name.removeprefix("network/"): value for name, value in arrays.items() if name.startswith("network/")}
-    put_weights(trainer.network, own, path)
-    for place, parameter in enumerate(trainer.network.parameters()):
-        prefix = f"optimiser/{place}/"
-        found = {n.removeprefix(prefix): torch.from_numpy(v) for n, v in arrays.items() if n.startswith(prefix)}
-        trainer.optimiser.state[parameter] = {
-            name: value if name == "step" else value.to(parameter.device) for name, value in found.items()
-        }
-    for name, target in (("average", trainer.average), ("best", trainer.best_weights)):
-        for place, tensor in enumerate(target):
-            tensor.copy_(torch.from_numpy(arrays[f"{name}/{place}"]))
-    trainer.step, trainer.best, trainer.waited = counters["step"], counters["best"], counters["waited"]
-    trainer.scores = [tuple(entry) for entry in counters["scores"]]
-    trainer.losses = arrays["losses"].tolist()
-    return True
-
-
-def _numbered(name: str, tensors: list[Tensor]) -> dict[str, NDArray[Any]]:
-    return {f"{name}/{place}": tensor.detach().cpu().numpy() for place, tensor in enumerate(tensors)}
+    return arrays, counters

@@ -2,8 +2,8 @@
 
 A category that was rare or absent at training is code 0, which training also shows at random (dropout of embeddings),
 so that an unseen category is forecast as an average one. A number is centred and divided by its spread; a missing one
-is 0, the centre. Dates become one calendar table, by place, with the season's position, harmonics of the year and month,
-the panel's calendar columns, and for rare indicators (events) also the days around.
+is 0, the centre. Dates become one calendar table, by place: the season's position, harmonics of year and month, the
+panel's calendar columns, and for rare indicators (events) also the days around.
 """
 
 from dataclasses import asdict, dataclass
@@ -138,7 +138,8 @@ class Columns:
 
     def calendar_width(self, frequency: Frequency) -> int:
         """Columns of `calendar_table`."""
-        return _date_features(frequency, np.arange(1)).shape[1] + len(self.calendar) + len(_AROUND) * sum(self.events)
+        own = int(_date_features(frequency, np.arange(1)).shape[1])
+        return own + len(self.calendar) + len(_AROUND) * sum(self.events)
 
     def calendar_table(self, panel: Panel, first: int, last: int) -> Floats:
         """(P, last - first + 1, Fc): what is known of every date, at every place of the calendar."""
@@ -200,7 +201,7 @@ def _centred(values: NDArray[Any], centre: float, spread: float) -> Floats:
 
 
 def _signed_log(values: NDArray[Any]) -> NDArray[np.float64]:
-    return np.sign(values) * np.log1p(np.abs(values.astype(np.float64)))
+    return np.asarray(np.sign(values) * np.log1p(np.abs(values.astype(np.float64))))
 
 
 def _categories(column: pl.Series, least: int) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ class Global(nn.Module):
         self.widen = nn.Linear(specific, width, bias=False) if specific else None
 
     def forward(self, vector: Tensor, ahead: Tensor) -> Tensor:
-        """Contexts (B, O, K, D), agnostic and specific summed, of vectors (B, O, n_in) and futures (B, O, K, n_ahead)."""
+        """Contexts (B, O, K, D), agnostic and specific summed; vectors (B, O, n_in), futures (B, O, K, n_ahead)."""
         if self.glimpse is not None:
             vector = torch.cat((vector, functional.relu(self.glimpse(ahead)).flatten(2)), dim=-1)
         hidden = functional.relu(self.hidden(vector))

@@ -1,11 +1,12 @@
 """Inputs to vectors: dilated causal convolution, LSTM, per-period MLP. All read (B, T, C) and see no later entry.
 
-An encoder is given `reach + forks` periods and returns the vectors of the last `forks`, so that every origin of a window
-is encoded in one pass (forking sequences) and every returned entry has seen at least `reach` periods.
+An encoder is given `reach + forks` periods and returns the vectors of the last `forks`, so that every origin of a
+window is encoded in one pass (forking sequences) and every returned entry has seen at least `reach` periods.
 
-The convolutions keep (batch, time, channel) and are one matrix product each on `[x_t; x_{t-d}]`: on CPUs that is several
-times faster than a channels-first convolution, and what no later layer needs is never computed. Sources: WaveNet
-(van den Oord et al., arXiv 1609.03499) for the dilations, Wen et al. (arXiv 1711.11053) for the forking encoder.
+The convolutions keep (batch, time, channel) and are one matrix product each on `[x_t; x_{t-d}]`: on CPUs that is
+several times faster than a channels-first convolution, and what no later layer needs is never computed.
+
+Sources: WaveNet (van den Oord et al., arXiv 1609.03499) for the dilations, Wen et al. (arXiv 1711.11053) for the forks.
 """
 
 from torch import Tensor, cat, nn
@@ -50,7 +51,8 @@ class Recurrent(nn.Module):
         self.cells = nn.LSTM(width, width, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, self.reach :] + self.cells(x)[0][:, self.reach :]
+        said: Tensor = self.cells(x)[0]
+        return x[:, self.reach :] + said[:, self.reach :]
 
 
 class Pointwise(nn.Module):
@@ -64,7 +66,8 @@ class Pointwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x[:, self.reach :]
-        return x + self.second(functional.relu(self.first(functional.relu(x))))
+        added: Tensor = self.second(functional.relu(self.first(functional.relu(x))))
+        return x + added
 
 
 ENCODERS = {"cnn": Convolution, "lstm": Recurrent, "mlp": Pointwise}

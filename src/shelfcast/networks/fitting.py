@@ -1,4 +1,4 @@
-"""From settings and a panel to a fitted network, and from a folder back to one. What models import when they need it."""
+"""From settings and a panel to a fitted network, and from a folder back to one; what models import when they fit."""
 
 import json
 from collections.abc import Sequence
@@ -127,7 +127,8 @@ def past_errors(trainer: Trainer, n_batches: int = 8) -> NDArray[np.float64]:
     found: list[list[NDArray[Any]]] = [[] for _ in range(n_horizons)]
     for number in range(n_batches if len(trainer.chances) else 0):
         batch, _ = trainer.batch((1 << 41) + number)
-        assert batch.labels is not None and batch.weight is not None
+        assert batch.labels is not None
+        assert batch.weight is not None
         with torch.no_grad():
             error = batch.labels - trainer.forward(batch)[..., 0].cpu().numpy()
         for k in range(n_horizons):

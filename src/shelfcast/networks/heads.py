@@ -1,9 +1,9 @@
 """Raw outputs of a decoder -> a law of demand, and the loss that fits it. A network never knows its head.
 
-Everything is in units over `scale x span` ("scaled"); the caller multiplies back. `raw` is (*b, W), labels, weights and
-laws (*b). Losses are sums over cells of `weight x loss`; a cell whose label is only a lower bound (`bound`) is charged
-for quantiles below it alone: one-sided pinball. `start` gives the raw outputs of a law fitted to pooled samples of one
-horizon; networks learn departures from it.
+Everything is in units over `scale`, which is that of a period times the span ("scaled"); the caller multiplies back.
+`raw` is (*b, W), labels, weights, scales and laws (*b). Losses are sums over cells of `weight x loss`; a cell whose
+label is only a lower bound (`bound`) is charged for quantiles below it alone: one-sided pinball. `start` gives the raw
+outputs of a law fitted to pooled samples of one horizon; networks learn departures from it.
 """
 
 from collections.abc import Sequence
@@ -63,6 +63,8 @@ class Grid(Head):
     Levels that were not trained are linear between those that were, flat beyond the outermost.
     """
 
+    grid: Tensor
+
     def __init__(self, levels: Sequence[float]) -> None:
         super().__init__(levels)
         self.width = len(self.levels)
@@ -99,7 +101,7 @@ class Grid(Head):
 
 
 class _PinballSum(torch.autograd.Function):
-    """`sum(weight x mean over levels of pinball)` with its gradient in closed form: one pass, nothing kept but a sign."""
+    """`sum(weight x mean over levels of pinball)`, its gradient in closed form: one pass, nothing kept but a slope."""
 
     @staticmethod
     def forward(ctx, values, labels, weight, bound, levels):  # type: ignore[no-untyped-def]
@@ -125,7 +127,7 @@ def pinball_sum(values: Tensor, labels: Tensor, weight: Tensor, bound: Tensor | 
     ----------
     values : (*b, Q) quantiles; labels, weight, bound : (*b); levels : (Q,).
     """
-    made: Tensor = _PinballSum.apply(values, labels, weight, bound, levels)
+    made: Tensor = _PinballSum.apply(values, labels, weight, bound, levels)  # type: ignore[no-untyped-call]
     return made
 
 
@@ -167,7 +169,7 @@ class NegativeBinomial(Head):
 
     def start(self, samples: Array) -> Array:
         mean = max(float(samples.mean()), 1e-2)
-        spread = np.clip(float(samples.var()) / mean**2, 0.05, 4.0)
+        spread = np.clip(float(samples.var()) / mean**2, 0.002, 4.0)
         return np.concatenate((unsoftplus(np.array([mean, spread])), [-3.0] * self.zeros))
 
     def _parts(self, raw: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -207,8 +209,8 @@ class NegativeBinomial(Head):
 def count_quantiles(mean: Array, dispersion: Array, levels: Array) -> Array:
     """(n, Q) quantiles of negative binomial laws at levels (n, Q) of their own.
 
-    By the table of probabilities where it is short; where the law reaches beyond some thousand units, by the gamma law of
-    the same mean and variance, which then differs by less than a unit.
+    By the table of probabilities where it is short; where the law reaches beyond some thousand units, by the gamma law
+    of the same mean and variance, which then differs by less than a unit.
     """
     top = mean + 12 * np.sqrt(mean + dispersion * mean * mean) + 15
     small = top < 3_000

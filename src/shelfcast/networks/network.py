@@ -35,6 +35,7 @@ class Network(nn.Module):
     leads: Tensor
     means: Tensor | None
     base: Tensor
+    spans: Tensor
 
     def __init__(self, layout: Layout, shape: NetworkConfig, n_dates: int, n_raw: int) -> None:
         super().__init__()
@@ -57,6 +58,7 @@ class Network(nn.Module):
         self.locally = Local(n_ahead, width, width, n_raw)
         self.register_buffer("leads", torch.as_tensor(leads), persistent=False)
         self.register_buffer("means", None if means is None else torch.as_tensor(means), persistent=False)
+        self.register_buffer("spans", torch.tensor([float(h.span) for h in layout.horizons]), persistent=False)
         self.register_buffer("base", torch.zeros(len(layout.horizons), n_raw))
         for embedding in self.static:
             nn.init.normal_(embedding.weight, std=0.3)  # type: ignore[arg-type]

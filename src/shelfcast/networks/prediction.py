@@ -48,7 +48,6 @@ def predict(
     table = torch.from_numpy(source.table).to(device)
     n_series = max(1, _CELLS // (size + layout.n_leads * 8))
     blocks = _blocks(origins, layout.forks)
-    spans = torch.tensor([h.span for h in layout.horizons], dtype=torch.float32, device=device)
     extra = None if shifts is None else torch.as_tensor(shifts, dtype=torch.float32, device=device)
     for begin in range(0, panel.n_series, n_series):
         series = np.arange(begin, min(begin + n_series, panel.n_series))
@@ -60,14 +59,14 @@ def predict(
             batch = make_batch(source, series, np.full(len(series), high), at, forks=high - low + 1, with_labels=False)
             with torch.no_grad():
                 raw = network(to_tensors(batch, table)).float()
-                scale = torch.from_numpy(batch.scale).to(device)[..., None]
+                scale = torch.from_numpy(batch.scale).to(device)[..., None] * network.spans
                 scaled = head.quantiles(raw, levels, scale)
                 scaled = scaled if extra is None else scaled + extra
-                units = (scaled.clamp(min=0) * (scale * spans)[..., None]).cummax(dim=-1).values
+                units = (scaled.clamp(min=0) * scale[..., None]).cummax(dim=-1).values
                 centre = head.mean(raw, scale) if extra is None else scaled.clamp(min=0).mean(dim=-1)
                 sold = torch.from_numpy(~batch.silent).to(device)[..., None]
                 values[:, places] = (units * sold[..., None]).cpu().numpy()
-                mean[:, places] = (centre * scale * spans * sold).cpu().numpy()
+                mean[:, places] = (centre * scale * sold).cpu().numpy()
         yield Said(begin, values, mean)
 
 

@@ -1,9 +1,11 @@
 """Which series and windows a training step sees, and how much each counts.
 
-A series is drawn with probability in proportion to `share ^ draw_power`, its share being what it sold (in money, where
-there are prices) over the mean of its level of aggregation; its losses, in units of its own mean step from period to
-period, count `share ^ weight_power`. Every step draws from a generator of its own, `(seed, step)`, so that a run that
-was stopped goes on exactly where it was.
+A series is drawn with probability in proportion to `share ^ draw_power x n ^ (level_power - 1)`: its share is what it
+sold (in money, where there are prices) over the mean of its level of aggregation, `n` the number of series of that
+level. Its losses, in units of its own mean step from period to period, count `share ^ weight_power`.
+
+Every step draws from a generator of its own, `(seed, step)`, so that a run that was stopped goes on exactly where it
+was.
 """
 
 from dataclasses import dataclass
@@ -26,11 +28,13 @@ class Facts:
     ----------
     step : mean absolute difference of successive observed periods, units, > 0.
     share : what was sold over the mean of the series' level of aggregation, money or units.
+    crowd : number of series of the series' level of aggregation.
     first, last : earliest and latest period that may be the last origin of a window; last < first where there is none.
     """
 
     step: Array
     share: Array
+    crowd: Array
     first: Ints
     last: Ints
 
@@ -44,11 +48,13 @@ class Facts:
         some = panel.lengths > 0
         last = np.where(some & (end >= start), np.maximum(end - 1, start) + forks // 2, start - 1)
         first = np.where(start > panel.first, start - 1, start)
-        return cls(step, _over_level(panel, sold), first, last)
+        share, crowd = _in_level(panel, sold)
+        return cls(step, share, crowd, first, last)
 
-    def chances(self, power: float) -> Array:
+    def chances(self, power: float, level_power: float = 1.0) -> Array:
         """(N,) cumulative probabilities of drawing each series; empty where none can be drawn."""
-        weight = np.where(self.last >= self.first, np.maximum(self.share, 1e-3) ** power, 0.0)
+        wanted = np.maximum(self.share, 1e-3) ** power * self.crowd ** (level_power - 1)
+        weight = np.where(self.last >= self.first, wanted, 0.0)
         total = np.cumsum(weight)
         return total / total[-1] if len(total) and total[-1] > 0 else np.zeros(0)
 
@@ -73,14 +79,15 @@ def _of_rows(panel: Panel) -> tuple[Array, Array]:
     return np.maximum(step, 0.1 * mean + 1e-12), sold
 
 
-def _over_level(panel: Panel, sold: Array) -> Array:
-    """What each series sold over the mean of its level of aggregation."""
-    if AGGREGATE not in panel.series.columns:
-        return sold / max(float(sold.mean()), 1e-12) if len(sold) else sold
-    label = np.asarray([str(value) for value in panel.series[AGGREGATE].to_list()])
-    _, group = np.unique(label, return_inverse=True)
-    mean = np.bincount(group, weights=sold) / np.maximum(np.bincount(group), 1)
-    return np.asarray(sold / np.maximum(mean[group], 1e-12))
+def _in_level(panel: Panel, sold: Array) -> tuple[Array, Array]:
+    """What each series sold over the mean of its level of aggregation, and how many series that level has."""
+    group = np.zeros(len(sold), dtype=np.int64)
+    if AGGREGATE in panel.series.columns:
+        label = np.asarray([str(value) for value in panel.series[AGGREGATE].to_list()])
+        _, group = np.unique(label, return_inverse=True)
+    crowd = np.maximum(np.bincount(group), 1)
+    mean = np.bincount(group, weights=sold) / crowd if len(sold) else np.zeros(0)
+    return np.asarray(sold / np.maximum(mean[group], 1e-12)), crowd[group].astype(np.float64)
 
 
 @dataclass(frozen=True)

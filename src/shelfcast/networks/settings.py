@@ -70,6 +70,7 @@ class TrainConfig:
     learning_rate, warm_up, weight_decay, clip : of AdamW; `warm_up` is a share of the steps.
     average : decay of the average of the weights.
     draw_power, weight_power : exponents of a series' share of sales in drawing it and in its loss.
+    level_power : 1 draws series of every level of aggregation alike, 0 every level as often as any other.
     embedding_dropout : chance that a category is hidden in a batch.
     dropout : of the local decoder's first layer.
     validation_origins : latest origins that are kept out of training and scored; 0 for none.
@@ -85,8 +86,9 @@ class TrainConfig:
     weight_decay: float = 1e-4
     clip: float = 1.0
     average: float = 0.99
-    draw_power: float = 0.0
-    weight_power: float = 0.5
+    draw_power: float = 0.5
+    weight_power: float = 0.25
+    level_power: float = 1.0
     embedding_dropout: float = 0.05
     dropout: float = 0.0
     validation_origins: int = 0

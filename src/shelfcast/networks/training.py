@@ -20,7 +20,7 @@ from torch import Tensor
 
 from shelfcast.data.panel import Panel
 from shelfcast.networks.batches import Batch, Layout, Source, make_batch
-from shelfcast.networks.checkpoints import read_training, write_training
+from shelfcast.networks.checkpoints import arrays_of, put_weights, read_state, write_state
 from shelfcast.networks.heads import Head, NegativeBinomial
 from shelfcast.networks.network import Network, Tensors
 from shelfcast.networks.sampling import Draw, Facts, draw
@@ -83,7 +83,8 @@ class Trainer:
     """
 
     def __init__(
-        self, panel: Panel, layout: Layout, network: Network, head: Head, config: TrainConfig, compute: Compute, seed: int
+        self, panel: Panel, layout: Layout, network: Network, head: Head, config: TrainConfig, compute: Compute,
+        seed: int,
     ) -> None:  # fmt: skip
         self.panel, self.layout, self.network, self.head = panel, layout, network, head
         self.config, self.compute, self.seed = config, compute, seed
@@ -92,7 +93,7 @@ class Trainer:
         self.validation = [panel.last - layout.n_leads - season * n for n in range(config.validation_origins)]
         self.until = min(self.validation, default=panel.last)
         self.facts = Facts.of(panel, layout.forks, self.until)
-        self.chances = self.facts.chances(config.draw_power)
+        self.chances = self.facts.chances(config.draw_power, config.level_power)
         self.where = device_of(compute)
         self.network.to(self.where)
         self.head.to(self.where)
@@ -135,7 +136,7 @@ class Trainer:
         weight = self.weights(batch, drawn)
         bound = None if batch.bound is None else torch.from_numpy(batch.bound).to(self.where)
         labels = torch.from_numpy(batch.labels).to(self.where)
-        scale = torch.from_numpy(batch.scale).to(self.where)[..., None]
+        scale = torch.from_numpy(batch.scale).to(self.where)[..., None] * self.network.spans
         return self.head.loss(raw, labels, weight, bound, scale), (weight > 0).sum()
 
     def forward(self, batch: Batch, keep: Tensor | None = None) -> Tensor:
@@ -199,7 +200,7 @@ class Trainer:
         if not len(self.chances):
             return
         if folder is not None:
-            read_training(self, folder, fingerprint)
+            self._resume(folder, fingerprint)
         config = self.config
         every = max(1, config.steps // 50)
         while self.step < config.steps and self.waited < config.patience:
@@ -210,7 +211,7 @@ class Trainer:
             if report is not None and (self.step % every == 0 or last):
                 report(Progress(self.step, config.steps, float(np.mean(self.losses[-every:])), self._latest()))
             if folder is not None and (self.step % config.checkpoint_every == 0 or last):
-                write_training(self, folder, fingerprint)
+                write_state(folder, self.arrays(), self._counters() | {"fingerprint": fingerprint})
         self._finish()
 
     def _latest(self) -> float | None:
@@ -249,6 +250,42 @@ class Trainer:
             for parameter, value in zip(self.network.parameters(), chosen, strict=True):
                 parameter.copy_(value)
 
+    # ---- checkpoints
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Weights, their average, the best ones and the optimiser's moments, by name."""
+        made: dict[str, NDArray[Any]] = {f"network/{name}": value for name, value in arrays_of(self.network).items()}
+        for name, tensors in (("average", self.average), ("best", self.best_weights)):
+            made |= {f"{name}/{place}": tensor.detach().cpu().numpy() for place, tensor in enumerate(tensors)}
+        for place, parameter in enumerate(self.network.parameters()):
+            state = self.optimiser.state.get(parameter, {})
+            made |= {f"optimiser/{place}/{name}": np.asarray(value.cpu()) for name, value in state.items()}
+        return made | {"losses": np.asarray(self.losses)}
+
+    def _counters(self) -> dict[str, Any]:
+        return {"step": self.step, "best": self.best, "waited": self.waited, "scores": self.scores}
+
+    def _resume(self, folder: Path, fingerprint: str) -> None:
+        """Go on from the checkpoint of the same run, if there is one; one of another run will be written over."""
+        found = read_state(folder)
+        if found is None or found[1]["fingerprint"] != fingerprint:
+            return
+        arrays, counters = found
+        own = {name.removeprefix("network/"): value for name, value in arrays.items() if name.startswith("network/")}
+        put_weights(self.network, own, folder)
+        for place, parameter in enumerate(self.network.parameters()):
+            prefix = f"optimiser/{place}/"
+            moments = {n.removeprefix(prefix): torch.from_numpy(v) for n, v in arrays.items() if n.startswith(prefix)}
+            self.optimiser.state[parameter] = {
+                name: value if name == "step" else value.to(parameter.device) for name, value in moments.items()
+            }
+        for name, target in (("average", self.average), ("best", self.best_weights)):
+            for place, tensor in enumerate(target):
+                tensor.copy_(torch.from_numpy(arrays[f"{name}/{place}"]))
+        self.step, self.best, self.waited = counters["step"], counters["best"], counters["waited"]
+        self.scores = [(int(a), float(b), float(c)) for a, b, c in counters["scores"]]
+        self.losses = arrays["losses"].tolist()
+
     # ---- start
 
     def start_at_pooled_laws(self, n_batches: int = 8) -> None:
@@ -269,7 +306,8 @@ class Trainer:
         found: list[list[Any]] = [[] for _ in range(n_horizons)]
         for number in range(n_batches):
             batch, _ = self.batch((1 << 40) + number)
-            assert batch.labels is not None and batch.weight is not None
+            assert batch.labels is not None
+            assert batch.weight is not None
             for k in range(n_horizons):
                 found[k].append(batch.labels[..., k][batch.weight[..., k] > 0])
         return [np.concatenate(part).astype(np.float64) for part in found]
