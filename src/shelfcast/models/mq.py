@@ -2,7 +2,6 @@
 arXiv 1711.11053).
 
     mq-cnn   dilated causal convolutions      mq-rnn   an LSTM with lagged inputs
-    mq-fnn   dense layers on hand-made features
 
 Trained on the quantile loss itself, at every origin of a window in one pass (forking sequences). The parts are in
 `shelfcast.networks`; what differs between these models is the encoder. Importing this module needs no torch: networks
@@ -186,11 +185,4 @@ class MQRNN(NetworkForecaster):
     defaults: ClassVar[dict[str, Any]] = {"encoder": "lstm"}
 
 
-class MQFNN(NetworkForecaster):
-    """Quantile network on hand-made features: dense layers, all horizons and levels at once."""
-
-    name = "mq-fnn"
-    defaults: ClassVar[dict[str, Any]] = {"encoder": "mlp"}
-
-
-MODELS = {model.name: model for model in (MQFNN, MQRNN, MQCNN)}
+MODELS = {model.name: model for model in (MQRNN, MQCNN)}

@@ -88,7 +88,7 @@ class TrainConfig:
     average: float = 0.99
     draw_power: float = 0.5
     weight_power: float = 0.25
-    level_power: float = 1.0
+    level_power: float = 0.5
     embedding_dropout: float = 0.05
     dropout: float = 0.0
     validation_origins: int = 0
