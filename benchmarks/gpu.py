@@ -65,7 +65,7 @@ def trained(panel: Panel, device: str, precision: str, steps: int) -> MQCNN:
 def main() -> int:
     """Print rates and the largest difference."""
     panel = drawn()
-    model = trained(panel, "cpu", "float32", 20)
+    model = trained(panel, "cpu", "float32", 8)
     if torch.cuda.is_available():
         print(torch.cuda.get_device_name())
         trained(panel, "cuda", "bfloat16", STEPS)
