@@ -4,12 +4,14 @@ Read from `../shared/data/m5` beside the project. A series begins at its first s
 never to ship.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from shelfcast.data.aggregates import concat
 from shelfcast.data.calendars import calendar_from
 from shelfcast.data.packing import with_calendar
 from shelfcast.data.panel import Calendar, FeatureNames, Panel
@@ -48,6 +50,44 @@ def aggregates() -> tuple[Panel, NDArray[np.float64]]:
     known = np.zeros((*sales.shape, 0), dtype=np.float32)
     series = table.select(item=name, aggregate="level")
     return _panel(series, sales, FeatureNames(), known), joined["weight"].to_numpy()
+
+
+def everything() -> tuple[Panel, int, NDArray[np.float64]]:
+    """Products and aggregates in one panel, the number of products (they come first), and the aggregates' weights.
+
+    Aggregates have the static columns that their name tells, no price, and the SNAP days of their state, or the share
+    of states on SNAP.
+    """
+    single, (high, weights) = products(), aggregates()
+    single = replace(single, series=single.series.with_columns(aggregate=pl.lit("item")))
+    part = pl.col("item").str.split(" ").list.last()
+    code = part.str.split("/").list
+    place = pl.when(part.str.contains("^(CA|TX|WI)")).then(code.first())
+    goods = pl.when(~part.str.contains("^(CA|TX|WI)") | part.str.contains("/")).then(code.last())
+    goods = pl.when(goods != "Total").then(goods)
+    named = high.series.select(
+        "item",
+        location=pl.when(place.str.contains("_")).then(place),
+        department=pl.when(goods.str.contains("_")).then(goods),
+        category=goods.str.split("_").list.first(),
+        state=place.str.split("_").list.first(),
+        aggregate=pl.col("aggregate").cast(pl.String),
+    )
+    known = np.full((len(high.demand), 1), np.nan, dtype=np.float32)
+    high = replace(high, series=named, known=known, names=single.names)
+    table = pl.read_parquet(FOLDER / "calendar.parquet")
+    states = sorted(single.series["state"].unique().to_list())
+    snap = {state: pl.col(f"snap_{state}") for state in states}
+    snap["all"] = pl.mean_horizontal(snap.values())
+    events = ("event_name_1", "event_name_2")
+    rows = [table.select("date", *events, place=pl.lit(name), snap=value) for name, value in snap.items()]
+    calendar, places = calendar_from(
+        pl.concat(rows, how="vertical_relaxed"), place="place", columns=(*events, "snap"),
+        frequency=DAY, first=FIRST, last=FIRST + table.height - 1,
+    )  # fmt: skip
+    panel = concat([single, high])
+    at = panel.series["state"].fill_null("all").replace_strict(list(places), list(range(len(places)))).to_numpy()
+    return replace(panel, calendar=calendar, place=at.astype(np.int32)), single.n_series, weights
 
 
 def _prices(series: pl.DataFrame) -> NDArray[np.float32]:

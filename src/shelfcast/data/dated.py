@@ -1,4 +1,4 @@
-"""Features of dates: places in the season, month and year, calendar columns over the target, distances to rare events."""
+"""Features of dates: places in the season, month and year, calendar columns, distances to rare events."""
 
 from dataclasses import dataclass
 

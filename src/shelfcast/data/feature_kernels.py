@@ -1,6 +1,6 @@
 """Compiled sums over flat series, from which features of any (series, origin, horizon) are read in constant time.
 
-Running sums begin anew at each series, with a leading zero: entry `indptr[i] + i + k` of series i sums its first k rows.
+Running sums begin anew at each series, with a leading zero; entry `indptr[i] + i + k` of series i sums k rows.
 So a series' features never depend, not even by a rounding error, on what lies beside it. `now` is the number of rows of
 a series up to the origin; nothing at or after row `now` is read but known columns. Zeros before the first sale count
 for nothing: the product was not on sale.
@@ -27,7 +27,7 @@ _PRIOR = 2.0  # periods that the level of similar products counts as, at launch
 def running(
     demand: Any, observed: Any, promoted: Any, price: Any, indptr: Ints, season: int
 ) -> tuple[Array, Array, Any, Ints]:
-    """Running sums (R + N, 8), sums over the same place of the season (R, 2), row of the last sale (R,), of the first (N,).
+    """Running sums (R + N, 8), sums by place in the season (R, 2), row of the last sale (R,), of the first (N,).
 
     The first sale of a series never sold is its length.
     """
@@ -261,7 +261,7 @@ def price_rows(
     series: Ints, origin: Ints, lead: Ints, span: Ints, start: Any, indptr: Ints, price: Any, sums: Array,
     windows: Ints, out: Any, log_price: Array,
 ) -> None:  # fmt: skip
-    """Fill `log_price` (J,) and `out` (J, 3): log of the target's price over the origin's, over the mean of the last half year, and the cut.
+    """Fill `log_price` (J,) and `out` (J, 3): log price over the origin's, over that of the last half year, cut.
 
     The cut is the share below the highest price of the third window, up to the target's first period.
     """
@@ -299,9 +299,9 @@ def targets(
         base, length = indptr[i] + i, indptr[i + 1] - indptr[i]
         low = origin[j] + lead[j] + 1 - start[i]
         out[j] = math.nan
-        if low >= 0 and low + span[j] <= length and origin[j] + lead[j] + span[j] <= last:
-            if sums[base + low + span[j], SEEN] - sums[base + low, SEEN] == span[j]:
-                out[j] = sums[base + low + span[j], UNITS] - sums[base + low, UNITS]
+        inside = low >= 0 and low + span[j] <= length and origin[j] + lead[j] + span[j] <= last
+        if inside and sums[base + low + span[j], SEEN] - sums[base + low, SEEN] == span[j]:
+            out[j] = sums[base + low + span[j], UNITS] - sums[base + low, UNITS]
 
 
 @compiled

@@ -75,10 +75,10 @@ class FeatureRows:
     def _steps(self, period: Ints) -> Ints:
         """Whole group steps from the first one up to a period, that included."""
         group = self.features.groups[0]
-        return np.minimum((period + 1) // self.step - group.first_step, group.sums.shape[1] - 1)
+        return np.asarray(np.minimum((period + 1) // self.step - group.first_step, group.sums.shape[1] - 1))
 
     def _fallback(self, series: Ints, origin: Ints) -> Doubles:
-        """(J,) level of similar products: the same item elsewhere, launches of a group from small to large, everyone."""
+        """(J,) level of similar products: the same item elsewhere, launches from small groups to large, everyone."""
         features, steps = self.features, self._steps(origin)
         n_level = int(features.windows[1]) // self.step
         level = np.full(len(series), np.nan)
@@ -92,7 +92,7 @@ class FeatureRows:
             level = np.where(np.isnan(level), found if group.column == "item" else launch, level)
             if group.column == EVERYONE:
                 level = np.where(np.isnan(level), found, level)
-        return np.nan_to_num(level)
+        return np.asarray(np.nan_to_num(level))
 
     def state(self, series: Ints, origin: Ints, scale: Doubles) -> Floats:
         """(J, n_state) features of what was known at each origin, over the scale."""

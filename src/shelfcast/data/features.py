@@ -23,7 +23,12 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
-WINDOWS = {Unit.HOUR: (24, 168, 672, 2016), Unit.DAY: (7, 28, 91, 364), Unit.WEEK: (4, 13, 26, 52), Unit.MONTH: (3, 6, 12, 24)}  # fmt: skip
+WINDOWS = {
+    Unit.HOUR: (24, 168, 672, 2016),
+    Unit.DAY: (7, 28, 91, 364),
+    Unit.WEEK: (4, 13, 26, 52),
+    Unit.MONTH: (3, 6, 12, 24),
+}
 YEAR = {Unit.HOUR: 8736, Unit.DAY: 364, Unit.WEEK: 52, Unit.MONTH: 12}  # whole weeks: weekdays stay weekdays
 VARIANCE = 0.05  # of true season factors among products: how far a noisy one is believed
 STATE = (
@@ -127,7 +132,7 @@ class Features:
         """Inverse of `save`; raises what reading raises where the files are not whole."""
         plain: dict[str, Any] = json.loads((folder / "features.json").read_text())
         dates = {k: tuple(v) for k, v in plain.pop("dates").items()}
-        lists = {k: tuple(plain.pop(k)) for k in ("known", "past", "numbers", "promotions")}
+        lists: dict[str, Any] = {k: tuple(plain.pop(k)) for k in ("known", "past", "numbers", "promotions")}
         frequency = Frequency.parse(plain.pop("frequency"))
         groups = load_groups(folder / "groups.npz")
         return cls(frequency=frequency, groups=groups, dates=DateColumns(**dates), **lists, **plain)

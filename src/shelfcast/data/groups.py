@@ -64,7 +64,7 @@ def is_category(column: pl.Series) -> bool:
 
 
 def group_columns(panel: Panel) -> tuple[str, ...]:
-    """The columns by which series are grouped: everyone, keys that several series share, categories of static columns."""
+    """The columns by which series are grouped: everyone, the keys where there are two, categories of static columns."""
     keys = [name for name in panel.keys if len(panel.keys) > 1]
     statics = [name for name in panel.series.columns if name not in panel.keys and is_category(panel.series[name])]
     return (EVERYONE, *keys, *statics)
@@ -120,8 +120,12 @@ def load_groups(path: Path) -> tuple[Group, ...]:
     """Inverse of `save_groups`; raises what numpy raises where the file is not whole."""
     with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
         columns = [str(name) for name in file["columns"]]
-        parts = ("labels", "rank", "sums")
         return tuple(
-            Group(c, *(file[f"{part}{i}"] for part in parts), int(file[f"first{i}"]), bool(file[f"wide{i}"]))
+            Group(c, *_arrays(file, i), first_step=int(file[f"first{i}"]), is_wide=bool(file[f"wide{i}"]))
             for i, c in enumerate(columns)
         )
+
+
+def _arrays(file: Any, place: int) -> tuple[Any, Any, Any]:
+    """Labels, ranks and sums of one stored group."""
+    return file[f"labels{place}"], file[f"rank{place}"], file[f"sums{place}"]

@@ -56,8 +56,8 @@ def draw_rows(panel: Panel, leads: Ints, span: int, n_rows: int, rng: np.random.
         _from_history(panel, leads, span, n_rows - n_launch, rng),
         _from_launches(panel, leads, span, n_launch, rng),
     ]
-    joined = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
-    rows = Rows(*joined, np.full(len(joined[0]), span, dtype=np.int64))
+    series, origin, lead = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    rows = Rows(series, origin, lead, np.full(len(series), span, dtype=np.int64))
     return rows.at(np.argsort(rows.series, kind="stable"))
 
 

@@ -202,7 +202,8 @@ class QuantileForest:
             Path(folder).mkdir(parents=True, exist_ok=True)
             self.features_.save(Path(folder))
             for span, stratum in self.strata_.items():
-                np.savez(Path(folder) / f"span-{span}.npz", **stratum.trees.arrays(), **stratum.leaves.arrays())
+                arrays: dict[str, Any] = {**stratum.trees.arrays(), **stratum.leaves.arrays()}
+                np.savez(Path(folder) / f"span-{span}.npz", **arrays)
             (Path(folder) / "model.json").write_text(text)
         except OSError as error:
             raise StoreError(f"cannot write the model to {folder}: {error}. Choose a writable folder.") from error

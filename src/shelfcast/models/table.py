@@ -14,10 +14,10 @@ Maker = Callable[..., Forecaster]
 
 def makers() -> dict[str, Maker]:
     """Name -> class of every forecaster, imported when asked for."""
-    from shelfcast.models import baselines, distribution_engine, forest, patchwork
+    from shelfcast.models import baselines, distribution_engine, forest, mq, patchwork, recurrent
 
-    single = {maker.name: maker for maker in (patchwork.Patchwork, forest.QuantileForest)}
-    return {**baselines.MODELS, **distribution_engine.MODELS, **single}
+    single: dict[str, Maker] = {maker.name: maker for maker in (patchwork.Patchwork, forest.QuantileForest)}
+    return {**baselines.MODELS, **distribution_engine.MODELS, **single, **recurrent.MODELS, **mq.MODELS}
 
 
 def forecaster(
@@ -46,10 +46,13 @@ def forecaster(
         raise ConfigError("model", f"unknown model '{name}'; {nearest(name, table)}")
     maker = table[name]
     allowed = [field for field in getattr(maker, "__dataclass_fields__", {}) if field not in ("horizons", "levels")]
+    if hasattr(maker, "setting_names"):  # networks sort their settings into records
+        allowed = maker.setting_names()
     for setting in settings:
         if setting not in allowed:
             raise ConfigError(f"model.{setting}", f"'{name}' has no such setting; {nearest(setting, allowed)}")
-    return maker(horizons=as_horizons(horizons), levels=as_levels(levels), **settings)
+    make: Maker = getattr(maker, "of", maker)
+    return make(horizons=as_horizons(horizons), levels=as_levels(levels), **settings)
 
 
 def load(folder: Path | str) -> Forecaster:

@@ -100,7 +100,7 @@ def best_split(hist: Ints, starts: Ints, total: int, min_leaf: int) -> tuple[int
 
 @compiled
 def goes_left(cells: Any, begin: int, end: int, low: int, high: int, split: int, missing_left: bool, hint: int) -> bool:
-    """Side of a row whose cells are `begin:end`, for a feature with bins `low .. high - 1`; `hint` guesses its place."""
+    """Side of a row whose cells are `begin:end`, feature in bins `low .. high - 1`; `hint` guesses its place."""
     at = begin + hint
     if at < end and low <= cells[at] < high:
         return bool(cells[at] <= split)

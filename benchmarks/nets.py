@@ -1,0 +1,69 @@
+"""Networks on the M5 sample under protocol V9: one network for 2,405 products and the 154 series of levels 1 to 9.
+
+    python benchmarks/nets.py [MODEL] [SETTING=VALUE ...] [--seeds N]
+
+Frozen at d_1857, scored at nine origins d_1857 .. d_1913, 28 days, nine levels; one thread. L12 and A9 are the WSPL of
+products and the mean WSPL of levels 1 to 9; "r" is after rounding to whole units. CPU seconds are of `fit`.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+import m5_data
+from shelfcast.evaluation import evaluate
+from shelfcast.models.base import M5_LEVELS
+from shelfcast.models.table import forecaster
+
+ORIGINS = tuple(m5_data.period(day) for day in m5_data.ORIGIN_DAYS)
+
+
+def figures(name: str, settings: dict[str, Any], seed: int) -> list[float]:
+    """L12, the same rounded, A9, CPU seconds of fit and of predict."""
+    panel, n_products, weights = m5_data.everything()
+    products, (totals, _) = m5_data.products(), m5_data.aggregates()
+    model = forecaster(name, horizons=28, levels=M5_LEVELS, **settings)
+    begin = time.process_time()
+    model.fit(panel.as_of(ORIGINS[0]), seed=seed)
+    middle = time.process_time()
+    made = model.predict(panel, ORIGINS)
+    end = time.process_time()
+    single = replace(made.take(slice(0, n_products)), series=products.series.select(products.keys))
+    high = replace(made.take(slice(n_products, None)), series=totals.series.select(totals.keys))
+    scores = [
+        evaluate(single, products, metrics=["wspl"]),
+        evaluate(single.rounded(), products, metrics=["wspl"]),
+        evaluate(high, totals, metrics=["wspl"], weights=weights),
+    ]
+    return [*(float(score["value"][0]) for score in scores), middle - begin, end - middle]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", default="mq-cnn")
+    parser.add_argument("settings", nargs="*", default=["steps=4500"], help="as steps=4500")
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    if not m5_data.FOLDER.is_dir():
+        print("skipped: the M5 sample is not there; it is expected in ../shared/data/m5 beside the project")
+        return 0
+    settings = {key: json.loads(value) for key, value in (text.split("=", 1) for text in given.settings)}
+    print(f"{given.model} {settings}\n{'seed':>6}{'L12':>8}{'r':>8}{'A9':>8}{'fit s':>8}{'predict':>8}")
+    rows = []
+    for seed in range(given.seeds):
+        rows.append(figures(given.model, settings, seed))
+        print(f"{seed:6}" + "{:8.4f}{:8.4f}{:8.4f}{:8.1f}{:8.1f}".format(*rows[-1]), flush=True)
+    print(f"{'mean':>6}" + "{:8.4f}{:8.4f}{:8.4f}{:8.1f}{:8.1f}".format(*np.mean(rows, axis=0)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
