@@ -3,6 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TORCH := torch==2.13.0
+
+# uv reads none of pip's settings: hand over the folders where pip is told to look for wheels, if there are any
+FIND_LINKS = found="$${PIP_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)}"; \
+	if test -n "$$found"; then export UV_FIND_LINKS="$$(echo $$found | tr ' ' ',')"; fi
+
+# torch before the rest, so that nothing pulls a build for accelerators that are not there
+INSTALL_TORCH = $(FIND_LINKS); VIRTUAL_ENV=$(VENV); export VIRTUAL_ENV; \
+	if test -n "$$found" && $(BIN)/uv pip install --quiet --constraint constraints.txt $(TORCH) 2>/dev/null; then :; \
+	elif $(BIN)/uv pip install --quiet --constraint constraints.txt --torch-backend=auto $(TORCH) 2>/dev/null; then :; \
+	else $(BIN)/python -m pip install --quiet --constraint constraints.txt $(TORCH); fi
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-heavy check format bench clean
@@ -14,7 +25,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "shelfcast needs Python 3.11 or newer; got $$($(PYTHON) --version). Try: make PYTHON=python3.12 demo"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[dev,classical]'
+	@$(INSTALL_TORCH)
+	@$(FIND_LINKS); VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[dev,classical,nets]'
 	@touch $@
 
 demo: $(STAMP)  ## the whole cycle on the embedded sample: check, backtest, forecast, orders, report
