@@ -21,7 +21,7 @@ CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more s
     (0, "errors horizons periods"),
     (1, "laws scoring forecast"),
     (1, "data"),
-    (2, "inventory/economics inventory/simulator inventory/blocks"),
+    (2, "inventory/economics inventory/stock inventory/simulator inventory/blocks"),
     (3, "models"),
     (4, "rolling"),
     (4, "evaluation metrics cells segments"),
