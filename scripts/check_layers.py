@@ -90,6 +90,7 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
     "numba": {
         "inventory/simulator": "compiled replay",
         "inventory/blocks": "compiled replay",
+        "inventory/projection": "compiled projection",
         "models": "compiled recursions",
     },
     "holidays": {"data/calendars": "public holidays"},

@@ -364,3 +364,45 @@ def test_rules_without_a_usable_target_are_refused(rule):
 def test_shapes_that_disagree_are_refused():
     with pytest.raises(DataError, match="items, periods"):
         replay(np.ones((2, 5)), Rule.base_stock(1.0), Stock.of([0.0], 1), Economics(1.0, 9.0), Supply())
+
+
+def test_reorder_points_with_order_costs_reach_the_textbook_cost():
+    demand = np.random.default_rng(9).poisson(6.0, (600, 1500)).astype(float)
+    economics, supply = Economics(1.0, 4.0, order_cost=5.0), Supply(lead_time=0)
+
+    def cost(s, big):
+        result = replay(
+            demand, Rule.reorder_point(s, big), Stock.of(np.full(600, big), 0), economics, supply, unmet=BACKLOG
+        )
+        return result.mean_mismatch.mean(), result.mean_mismatch.std(ddof=1) / sqrt(600)
+
+    best, error = cost(4.0, 10.0)
+    assert abs(best - GOLDEN["(s, S) cost"]["value"]) < 4 * error + 0.005  # the start takes a few of 1500 periods
+    assert all(best < cost(s, big)[0] for s, big in ((3.0, 10.0), (5.0, 10.0), (4.0, 8.0), (4.0, 12.0)))
+
+
+def test_a_unit_is_sold_for_its_shelf_life_and_then_thrown_away():
+    """Three units with a shelf life of two: sold in the period of arrival and the next, the third is waste."""
+    demand = np.array([[1.0, 1.0, 1.0]])
+    supply = Supply(lead_time=0, review_period=3, shelf_life=2)
+    economics = Economics(1.0, 9.0, cost=2.0)
+    ledger = replay(demand, Rule.constant(3.0), Stock.of([0.0], 0), economics, supply).ledger
+    assert (ledger.sales[0], ledger.waste[0], ledger.short[0], ledger.end_stock[0]) == (2.0, 1.0, 1.0, 2.0)
+    assert (ledger.spoilage[0], ledger.mismatch[0]) == (2.0, 2.0 + 9.0 + 2.0)
+
+
+def test_drawn_lead_times_may_cross_and_the_buyer_sees_the_plan():
+    drawn = np.array([[3, 1, 1, 1]])
+    supply, seen = Supply(lead_time=2, drawn=drawn), []
+
+    def decide(t, stock):
+        seen.append(stock.pipeline[0].tolist())
+        return np.array([float(t + 1)])
+
+    result = replay_steps(decide, np.zeros((1, 4)), Stock.of([0.0], 1), Economics(1.0, 9.0), supply)
+    assert result.stock.on_hand[0] == 1 + 2 + 3  # what was ordered first comes with what was ordered third
+    assert seen[1][:2] == [0.0, 1.0]  # planned to come in period 2, comes in 3
+    assert seen[2][:2] == [2.0, 1.0]  # the second has come; the first is late: next period at the earliest
+    assert seen[3][0] == 1.0 + 3.0
+    with pytest.raises(DataError, match="drawn for 5 periods"):
+        replay_steps(decide, np.zeros((1, 5)), Stock.of([0.0], 1), Economics(1.0, 9.0), supply)
