@@ -28,7 +28,7 @@ CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more s
     (4, "store runs catalogue"),
     (4, "report"),
     (4, "inventory"),
-    (5, "config loading pipelines purchasing drafting parallel"),
+    (5, "config loading pipelines purchasing drafting parallel replays simulating"),
     (6, "cli __main__"),
     (6, "server"),
 )
@@ -72,6 +72,7 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
         "pipelines": "passes tables on",
         "loading": "counts products of a table",
         "drafting": "looks at a table",
+        "simulating": "savings are tables",
         "purchasing": "joins stock and supply tables to the series",
         "cli": "prints tables",
     },

@@ -209,6 +209,30 @@ class OrdersConfig(_Section):
     on_order: TableConfig | None = None
 
 
+class SimulateConfig(_Section):
+    """Which forecasters and buying rules are replayed, on what, under which terms."""
+
+    models: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ("cover", "safety-stock", "quantile", "capped", "projected")
+    settings: dict[str, dict[str, float]] = {}
+    periods: int | None = Field(None, ge=1)
+    tuning_periods: int | None = Field(None, ge=1)
+    block: int | None = Field(None, ge=1)
+    censored: Literal["excluded", "imputed"] = "excluded"
+    segment: Literal["velocity", "demand_class", "age"] = "velocity"
+    critical_ratios: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
+    lead_times: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    packs: tuple[Annotated[float, Field(ge=0)], ...] = (1, 6, 12)
+    random_lead: bool = True
+    every_cell: bool = False
+
+    @model_validator(mode="after")
+    def _something(self) -> "SimulateConfig":
+        if not self.policies:
+            raise ValueError("expected at least one policy; got none")
+        return self
+
+
 class ReportConfig(_Section):
     """What the report says of itself."""
 
@@ -230,6 +254,7 @@ class RunConfig(_Section):
     forecast: ForecastConfig = ForecastConfig()  # type: ignore[call-arg]
     backtest: BacktestConfig = BacktestConfig()  # type: ignore[call-arg]
     orders: OrdersConfig | None = None
+    simulate: SimulateConfig = SimulateConfig()  # type: ignore[call-arg]
     report: ReportConfig = ReportConfig()  # type: ignore[call-arg]
 
 

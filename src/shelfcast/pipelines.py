@@ -252,6 +252,26 @@ def order(run: Run, panel: Panel, made: Forecast | None = None) -> tuple[pl.Data
     return table, writer.info
 
 
+def simulate(run: Run, panel: Panel) -> tuple[dict[str, pl.DataFrame], RunInfo]:
+    """Replay the test period for models and policies, and publish tables of savings."""
+    from shelfcast import simulating
+
+    settings, own = run.config.simulate, products(panel)
+    terms = _terms(run, panel)
+    planned = simulating.plan(own, settings, terms.limits.supply, terms.economics)
+    names = settings.models or tuple(dict.fromkeys((run.config.backtest.baseline, run.config.forecast.model)))
+    found = simulating.simulate(
+        planned, lambda name, horizons: _model(run, name, horizons), names,
+        seed=run.config.forecast.seed, progress=run.progress,
+    )  # fmt: skip
+    tables = found.tables()
+    tables["equal_fill"] = simulating.equal_fill(tables.get("grid", pl.DataFrame()), tables["savings"])
+    with _publish(run, RunKind.SAVINGS, panel) as writer:
+        for name, table in tables.items():
+            writer.write(name, table)
+    return tables, writer.info
+
+
 def _refuse_stale(run: Run, panel: Panel, made: Forecast) -> None:
     """ConfigError where the sales have moved on since the forecast: its horizons would protect other days."""
     newest = _origin(run, panel)
