@@ -191,13 +191,16 @@ class StockConfig(TableConfig):
 class OrdersConfig(_Section):
     """Terms of supply, money and the buying rule. Columns of the items table override the numbers here."""
 
-    policy: str = "quantile"
+    policy: str = "projected"
     settings: dict[str, float] = {}
     lead_time: int = Field(1, ge=0)
     review_period: int = Field(1, ge=1)
     pack_size: float = Field(1, ge=0)
     minimum_order: float = Field(0, ge=0)
+    shelf_life: int = Field(0, ge=0)
+    order_cost: float = Field(0, ge=0)
     budget: float | None = Field(None, ge=0)
+    capacity: float | None = Field(None, ge=0)
     price: float | None = Field(None, ge=0)
     cost: float | None = Field(None, ge=0)
     cost_share: float | None = Field(None, gt=0, le=1)

@@ -303,7 +303,7 @@ def report(run: Run, panel: Panel) -> Path:
     store, settings = run.store, run.config.report
     past = stored(store, RunKind.BACKTEST, "forecasts")
     models = dict(_by_model(past)) if past is not None else {}
-    runs = [info.id for kind in (RunKind.BACKTEST, RunKind.FORECAST, RunKind.ORDERS) if (info := _current(store, kind))]
+    runs = [info.id for kind in _SHOWN if (info := _current(store, kind))]
     forecasts, orders = stored(store, RunKind.FORECAST, "forecasts"), stored(store, RunKind.ORDERS, "orders")
     inputs = ReportInputs(
         title=settings.title,
@@ -319,12 +319,23 @@ def report(run: Run, panel: Panel) -> Path:
         segments=stored(store, RunKind.BACKTEST, "segments"),
         calibration=stored(store, RunKind.BACKTEST, "calibration"),
         orders=_of_the_forecast(orders, forecasts),
+        savings=_stored_tables(store, RunKind.SAVINGS),
         max_products=settings.max_products,
         currency=settings.currency,
     )
     path = write_report(inputs, run.folder / "report.html")
     run.progress("report", 1, 1)
     return path
+
+
+_SHOWN = (RunKind.BACKTEST, RunKind.FORECAST, RunKind.ORDERS, RunKind.SAVINGS)
+
+
+def _stored_tables(store: ForecastStore, kind: RunKind) -> dict[str, pl.DataFrame]:
+    """Every table of the current run of a kind; none where there is no such run."""
+    if _current(store, kind) is None:
+        return {}
+    return {name: store.scan(kind, name).collect() for name in store.tables(kind)["table"].unique()}
 
 
 def _of_the_forecast(orders: pl.DataFrame | None, forecasts: pl.DataFrame | None) -> pl.DataFrame | None:
