@@ -28,12 +28,13 @@ CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more s
     (4, "store runs catalogue"),
     (4, "report"),
     (4, "inventory"),
-    (5, "config loading pipelines purchasing drafting parallel replays simulating"),
+    (5, "config loading pipelines purchasing drafting parallel replays simulating closed_loop"),
     (6, "cli __main__"),
     (6, "server"),
 )
 
 ACROSS: dict[tuple[str, str], str] = {  # imports between cells of one layer
+    ("data/censoring", "laws"): "a sold-out period has a law of demand above its sales",
     ("data", "scoring"): "ratio, the one quotient that knows what to do at zero",
 }
 

@@ -115,10 +115,14 @@ class Outcome:
 
 def run_rule(trial: Trial, rule: Policy, laws: Laws, n_periods: int) -> Outcome:
     """Replay a rule; blocks of `n_periods` periods, the last one shorter where they do not divide the stretch."""
+    return run_decision(trial, decision(trial, rule, laws), n_periods)
+
+
+def run_decision(trial: Trial, decide: Callable[[int, Stock], Array], n_periods: int) -> Outcome:
+    """As `run_rule`, for any decision as `steps` asks for."""
     n, length = trial.demand.shape
     block = np.arange(length) // n_periods
     flows = {f.name: np.zeros((n, int(block[-1]) + 1)) for f in fields(Outcome)}
-    decide = decision(trial, rule, laws)
     for t, _, ledger in steps(decide, trial.demand, trial.stock, trial.economics, trial.supply):
         seen = trial.counted[:, t]
         for name, values in _flows(ledger).items():
