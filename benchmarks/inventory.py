@@ -13,8 +13,9 @@ from collections.abc import Callable
 import numpy as np
 
 from shelfcast.inventory.economics import Array, Economics, Supply
-from shelfcast.inventory.policies import QuantileOfSum, replay_policy
+from shelfcast.inventory.policies import QuantileOfSum
 from shelfcast.inventory.simulator import Rule, Stock, replay
+from shelfcast.inventory.trials import replay_policy
 from shelfcast.laws import Grid
 
 N_PERIODS, LEAD, TARGET, STOCKOUT = 104, 4, 30.0, 9.0

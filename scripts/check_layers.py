@@ -21,7 +21,7 @@ CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more s
     (0, "errors horizons periods compiled"),
     (1, "laws scoring forecast"),
     (1, "data"),
-    (2, "inventory/economics inventory/simulator inventory/blocks"),
+    (2, "inventory/economics inventory/stock inventory/simulator inventory/blocks"),
     (2, "networks"),
     (3, "models"),
     (4, "rolling"),
@@ -29,12 +29,13 @@ CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more s
     (4, "store runs catalogue"),
     (4, "report"),
     (4, "inventory"),
-    (5, "config loading pipelines purchasing drafting parallel"),
+    (5, "config loading pipelines purchasing drafting parallel replays simulating closed_loop"),
     (6, "cli __main__"),
     (6, "server"),
 )
 
 ACROSS: dict[tuple[str, str], str] = {  # imports between cells of one layer
+    ("data/censoring", "laws"): "a sold-out period has a law of demand above its sales",
     ("data", "scoring"): "ratio, the one quotient that knows what to do at zero",
 }
 
@@ -74,6 +75,7 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
         "pipelines": "passes tables on",
         "loading": "counts products of a table",
         "drafting": "looks at a table",
+        "simulating": "savings are tables",
         "purchasing": "joins stock and supply tables to the series",
         "cli": "prints tables",
     },
@@ -93,6 +95,7 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
         "inventory/simulator": "compiled replay",
         "inventory/blocks": "compiled replay",
         "compiled": "the decorator for everyone else",
+        "inventory/projection": "compiled projection",
     },
     "holidays": {"data/calendars": "public holidays"},
     "pydantic": {"config": "settings are checked here only"},

@@ -48,6 +48,7 @@ origins = 2
 step = 7
 
 [orders]
+policy = "quantile"
 lead_time = 2
 review_period = 3
 pack_size = 6

@@ -129,7 +129,7 @@ BAD_SETTINGS = {
     "unknown model": ({"season-profile": "season-profle"}, ["season-profle", "did you mean 'season-profile'?"]),
     "unknown model to compare": ({'["seasonal-naive"]': '["seasonal"]'}, ["'seasonal'", "seasonal-naive"]),
     "unknown model setting": ({"periods = 5": "periods = 5\nsettings = { windw = 3 }"}, ["windw", "window"]),
-    "unknown policy": ({"lead_time = 2": 'policy = "quantil"'}, ["quantil", "did you mean 'quantile'?"]),
+    "unknown policy": ({'policy = "quantile"': 'policy = "quantil"'}, ["quantil", "did you mean 'quantile'?"]),
     "unknown policy setting": ({"lead_time = 2": "settings = { a = 1 }"}, ["policy.a", "no such setting"]),
     "negative budget": ({"lead_time = 2": "budget = -1"}, ["orders.budget", "-1"]),
     "NaN budget": ({"lead_time = 2": "budget = nan"}, ["orders.budget", "nan"]),

@@ -19,6 +19,7 @@ from shelfcast.config import (
     ReportConfig,
     RunConfig,
     SalesConfig,
+    SimulateConfig,
     StockConfig,
     TableConfig,
     as_toml,
@@ -34,7 +35,7 @@ OWN = ("config.py", "drafting.py")
 LEAST = {"sales": {"path": "sales.parquet"}}
 SECTIONS = (
     RunConfig, SalesConfig, TableConfig, CalendarConfig, ForecastConfig, BacktestConfig, StockConfig, OrdersConfig,
-    ReportConfig,
+    ReportConfig, SimulateConfig,
 )  # fmt: skip
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from shelfcast.errors import DataError
 from shelfcast.horizons import Horizon
-from shelfcast.inventory.budget import Group, within_budget
+from shelfcast.inventory.budget import Group, ration
+from shelfcast.inventory.budget import expected_gain as gain_of
 from shelfcast.inventory.economics import Economics, Supply
 from shelfcast.inventory.orders import Bound, GridLaws, Inventory, Limits, Missing, orders
-from shelfcast.inventory.policies import CappedBaseStock, Cover, QuantileOfSum
+from shelfcast.inventory.policies import CappedBaseStock, Cover, ProjectedStockout, QuantileOfSum
 from shelfcast.laws import Counts
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -161,11 +162,59 @@ def test_a_budget_is_used_as_well_as_by_trying_everything(budget):
     economics = Economics([1.0, 0.5, 0.2], [9.0, 4.0, 6.0], 0.0, [2.0, 3.0, 5.0])
     unlimited = np.array([3.0, 5.0, 8.0])
     groups = [Group(np.arange(3), law)]
-    found = within_budget(budget, unlimited, np.zeros(3), groups, economics, Supply().for_items(3))
+    found = ration(budget, unlimited, np.zeros(3), groups, economics, Supply().for_items(3)).quantity
     tried = [q for q in product(range(4), range(6), range(9)) if np.dot(q, economics.cost) <= budget]
     best = max(expected_gain(q, law, economics) for q in tried)
     assert np.dot(found, economics.cost) <= budget
     assert expected_gain(found, law, economics) > 0.93 * best
+
+
+def test_the_gain_of_orders_is_that_of_summing_over_the_law():
+    law = Counts.poisson(np.array([1.0, 3.0, 4.0]))
+    economics = Economics([1.0, 0.5, 0.2], [9.0, 4.0, 6.0])
+    quantity = np.array([2.0, 4.0, 6.0])
+    found = gain_of(quantity, np.zeros(3), [Group(np.arange(3), law)], economics)
+    assert found.sum() == pytest.approx(expected_gain(quantity, law, economics), rel=0.01)  # 200 points for a law
+
+
+def test_orders_are_ranked_by_gain_per_unit_of_money():
+    table = placed(economics=Economics(1.0, [9.0, 30.0, 9.0], 8.0, [2.0, 2.0, 8.0]), held=inventory((0.0, 0.0, 90.0)))
+    assert table["rank"].to_list() == [2, 1, None]
+    assert table["gain"][2] == 0.0
+    assert (table["gain"][:2] > 0).all()
+
+
+def test_scarce_money_has_a_price_and_enough_has_none():
+    assert (placed(budget=1e6)["price_of_money"] == 0).all()
+    tight, tighter = (placed(budget=b)["price_of_money"][0] for b in (80.0, 20.0))
+    assert 0 < tight < tighter
+    level = (9.0 - tighter * 2.0) / 10.0  # the level at which the last unit of every item is bought
+    assert 0 <= level < 0.9
+
+
+def test_capacity_leaves_the_best_use_of_room():
+    table = orders(KEYS, laws(), inventory(), Economics(1.0, 9.0), QuantileOfSum(), Limits(Supply(), None, 30.0))
+    assert table["quantity"].sum() <= 30.0
+    assert "capacity" in table["limit"].to_list()
+    bulky = Limits(Supply(), None, 30.0, np.array([1.0, 1.0, 10.0]))
+    crowded = orders(KEYS, laws(), inventory(), Economics(1.0, 9.0), QuantileOfSum(), bulky)
+    assert crowded["quantity"].to_numpy() @ np.array([1.0, 1.0, 10.0]) <= 30.0
+    assert crowded["quantity"][2] < table["quantity"][2]
+    with pytest.raises(DataError, match="capacity of at least 0"):
+        Limits(Supply(), None, -1.0)
+
+
+def test_the_projected_rule_needs_each_period_on_the_way_and_says_which():
+    with pytest.raises(DataError, match=r"no 0\+1 or 1\+1 for 3 series"):
+        placed(policy=ProjectedStockout())
+    single = GridLaws(
+        (Horizon(0, 1), Horizon(0, 2), Horizon(1, 1)),
+        LEVELS,
+        np.tile([[1.0, 2.0, 5.0], [2.0, 4.0, 10.0], [1.0, 2.0, 5.0]], (3, 1, 1)),
+    )
+    table = placed(policy=ProjectedStockout(), forecast=single)
+    assert (table["quantity"] > 0).all()
+    assert table["target"].to_list() == pytest.approx((table["position"] + table["quantity"]).to_list(), abs=1.0)
 
 
 def test_missing_stock_is_refused_or_zero_as_declared():
@@ -226,6 +275,7 @@ def test_every_reason_has_a_sentence():
         placed(held=inventory((0.0, 99.0, 0.0)), supply=Supply(pack_size=[6, 1, 1], minimum_order=[0, 0, 99])),
         placed(forecast=laws((0.0, 1.0, 1.0)), budget=30.0),
         placed(policy=few, supply=Supply(pack_size=0.0)),
+        orders(KEYS, laws(), inventory(), Economics(1.0, 9.0), QuantileOfSum(), Limits(Supply(), None, 30.0)),
         placed(),
     ]
     seen = pl.concat(tables)

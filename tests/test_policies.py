@@ -17,14 +17,15 @@ from shelfcast.inventory.policies import (
     CappedBaseStock,
     Cover,
     QuantileOfSum,
+    ReorderPoint,
     SafetyStock,
     View,
     policy,
     quantile_each,
-    replay_policy,
     spread,
 )
 from shelfcast.inventory.simulator import Rule, Stock, replay
+from shelfcast.inventory.trials import replay_policy
 from shelfcast.laws import Counts, Empirical, Grid, Normal
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "inventory.json").read_text())
@@ -32,7 +33,8 @@ GOLDEN = json.loads((Path(__file__).parent / "golden" / "inventory.json").read_t
 
 def view(law, *, on_hand=0.0, span=4, review=1, sd=None, economics=None):
     stock = Stock.of(np.full(law.shape, on_hand), span)
-    return View(9, stock, Horizon(0, span), law, economics or Economics(1.0, 9.0), review, sd)
+    path = (Counts.poisson(np.full(law.shape, 3.0)),) * (span - review + 1)
+    return View(9, stock, Horizon(0, span), law, economics or Economics(1.0, 9.0), review, sd, path)
 
 
 def normal(mean=(20.0, 40.0), sd=(4.0, 6.0)):
@@ -166,3 +168,19 @@ def test_policies_by_name_and_their_refusals():
 def test_settings_out_of_range_are_refused(name, settings):
     with pytest.raises(ConfigError, match=rf"policy\.{next(iter(settings))}: expected"):
         policy(name, settings)
+
+
+def test_a_reorder_point_waits_and_then_orders_a_lot():
+    economics = Economics(2.0, 18.0, order_cost=40.0)
+    aim = ReorderPoint(level=0.5).target(view(normal(), economics=economics))
+    lots = np.sqrt(2 * 40 * np.array([5.0, 10.0]) / 2)  # Harris: 14.14 and 20
+    assert aim.reorder == pytest.approx([20.0, 40.0])
+    assert aim.units == pytest.approx([20 + lots[0], 40 + lots[1]], abs=1e-4)
+    assert aim.order(np.array([20.1, 39.0])) == pytest.approx([0.0, 1 + lots[1]], abs=1e-4)
+    without = ReorderPoint(level=0.5).target(view(normal(), review=2))
+    assert without.units == pytest.approx([20 + 2 * 5, 40 + 2 * 10], abs=1e-4)  # orders cost nothing: a review's demand
+    fixed = ReorderPoint(reorder=4.0, base_stock=10.0)
+    assert fixed.order(view(normal(), on_hand=4.0)).tolist() == [6.0, 6.0]
+    assert fixed.order(view(normal(), on_hand=5.0)).tolist() == [0.0, 0.0]
+    with pytest.raises(ConfigError, match="together"):
+        ReorderPoint(reorder=4.0)

@@ -36,7 +36,7 @@ def settings(**values) -> OrdersConfig:
 
 
 def terms(panel: Panel, root: Path | None = None, **values) -> Terms:
-    return Terms.of(settings(**{**MONEY, **values}), SCHEMA, panel, root or Path())
+    return Terms.of(settings(**{**MONEY, "policy": "quantile", **values}), SCHEMA, panel, root or Path())
 
 
 def a_forecast(panel: Panel, spans=(2,)) -> Forecast:
@@ -60,8 +60,10 @@ def test_numbers_of_the_section_and_columns_that_override_them():
 
 def test_protected_horizons_are_those_of_the_items():
     panel = a_panel(lead_time=[5, None, 0], review_period=[1, 1, 6])
-    assert order_horizons(settings(lead_time=2), panel.series) == (Horizon(0, 3), Horizon(0, 6))
-    assert order_horizons(settings(lead_time=2, review_period=2), a_panel().series) == (Horizon(0, 4),)
+    summed = settings(policy="quantile", lead_time=2)
+    assert order_horizons(summed, panel.series) == (Horizon(0, 3), Horizon(0, 6))
+    projected = order_horizons(settings(lead_time=2, review_period=2), a_panel().series)
+    assert projected == (Horizon(0, 4), Horizon(0, 1), Horizon(1, 1), Horizon(2, 2))
 
 
 @pytest.mark.parametrize(

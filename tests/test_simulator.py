@@ -85,47 +85,71 @@ def cases(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     width = draw(st.integers(0, 4))
     stock = Stock(rng.integers(0, 10, n).astype(float), rng.integers(0, 5, (n, width)).astype(float))
-    supply = Supply(rng.integers(0, 5, n), rng.integers(1, 4, n), rng.integers(0, 7, n), rng.integers(0, 9, n))
+    life = rng.integers(0, 4, n) * draw(st.integers(0, 1))
+    drawn = rng.integers(0, 6, (n, n_periods)) if draw(st.booleans()) else None
+    terms = (rng.integers(0, 5, n), rng.integers(1, 4, n), rng.integers(0, 7, n), rng.integers(0, 9, n))
+    supply = Supply(*terms, life, drawn)
     economics = Economics(
-        rng.uniform(0.1, 2, n), rng.uniform(0, 20, n), rng.uniform(0, 30, n), rng.uniform(0, 9, n), 3.0, 0.9
+        rng.uniform(0.1, 2, n), rng.uniform(0, 20, n), rng.uniform(0, 30, n), rng.uniform(0, 9, n), 3.0, 0.9, 2.0
     )
     target = rng.integers(0, 30, [n, (n, n_periods)][draw(st.integers(0, 1))]).astype(float)
-    rule = draw(st.sampled_from([Rule.base_stock(target), Rule.capped(target, 7.0), Rule.constant(3.0)]))
+    rules = [Rule.base_stock(target), Rule.capped(target, 7.0), Rule.constant(3.0), Rule.reorder_point(4.0, target)]
+    rule = draw(st.sampled_from(rules))
     observed = rng.random((n, n_periods)) < 0.7
     return rng.poisson(3, (n, n_periods)).astype(float), rule, stock, economics, supply, observed
 
 
 def slow(demand, rule, stock, economics, supply, unmet, observed, i):
-    """One item, one obvious loop: a list of open orders, no arrays."""
-    units = dict.fromkeys(("ordered", "received", "sales", "short", "end_stock", "mismatch", "cash"), 0.0)
+    """One item, one obvious loop: a list of open orders, a list of batches by age, no arrays."""
+    units = dict.fromkeys(("ordered", "received", "sales", "short", "end_stock", "waste", "mismatch", "cash"), 0.0)
     held, due = float(stock.on_hand[i]), {j: float(q) for j, q in enumerate(stock.pipeline[i])}
     terms, money = supply.for_items(len(demand)), economics.for_items(len(demand))
+    lead = np.broadcast_to(terms.lead_time[:, None], demand.shape) if terms.drawn is None else terms.drawn
+    batches, life = [[-1, held]], int(terms.shelf_life[i])
     for t, wanted in enumerate(demand[i]):
         order = 0.0
         if t % terms.review_period[i] == 0:
             level = np.broadcast_to(rule.target.T, (demand.shape[1], len(demand))).T[i, t]
             need = min(float(np.broadcast_to(rule.cap, len(demand))[i]), level - held - sum(due.values()))
-            if need > 0:
+            if need > 0 and level_reached(held + sum(due.values()), rule):
                 pack = terms.pack_size[i]
                 need = max(need, terms.minimum_order[i])
                 order = ceil(need / pack) * pack if pack else need
-        due[t + int(terms.lead_time[i])] = due.get(t + int(terms.lead_time[i]), 0.0) + order
+        due[t + int(lead[i, t])] = due.get(t + int(lead[i, t]), 0.0) + order
         received = due.pop(t, 0.0)
         owed, shelf = max(-held, 0.0), max(held, 0.0) + received
         sales = min(shelf, wanted + owed)
         short = wanted + owed - sales
-        held = shelf - sales - (short if unmet is BACKLOG else 0.0)
+        batches.append([t, received])
+        sold_from(batches, sales)
+        waste = sum(q for born, q in batches if life and t - born >= life - 1)
+        batches = [[born, q] for born, q in batches if not life or t - born < life - 1]
+        left = shelf - sales - waste
+        held = left - (short if unmet is BACKLOG else 0.0)
         if observed[i, t]:
-            cash = money.price[i] * sales - money.cost[i] * received - money.storage[i] * (shelf - sales)
-            mismatch = money.holding_cost[i] * (shelf - sales) + money.stockout_cost[i] * short
-            seen = (order, received, sales, short, shelf - sales, mismatch, cash * money.discount[i] ** t)
+            fixed = money.order_cost[i] * (order > 0)
+            cash = money.price[i] * sales - money.cost[i] * received - money.storage[i] * left - fixed
+            mismatch = money.holding_cost[i] * left + money.stockout_cost[i] * short + fixed + money.cost[i] * waste
+            seen = (order, received, sales, short, left, waste, mismatch, cash * money.discount[i] ** t)
             units = {name: units[name] + value for name, value in zip(units, seen, strict=True)}
     n_periods = demand.shape[1]
     credit = min(money.cost[i], money.salvage[i]) * max(held, 0.0)
     return units | {"cash": units["cash"] + money.discount[i] ** n_periods * credit}, held, sum(due.values())
 
 
-@settings(deadline=None, max_examples=60)
+def level_reached(position, rule):
+    return position <= rule.reorder
+
+
+def sold_from(batches, sales):
+    """Take what is sold from the oldest batches first."""
+    for batch in batches:
+        taken = min(batch[1], sales)
+        batch[1] -= taken
+        sales -= taken
+
+
+@settings(deadline=None, max_examples=120)
 @given(case=cases(), unmet=st.sampled_from(Unmet))
 def test_compiled_replay_equals_an_obvious_loop(case, unmet):
     demand, rule, stock, economics, supply, observed = case
@@ -145,7 +169,7 @@ def test_units_are_conserved(case, unmet):
     demand, rule, stock, economics, supply, _ = case
     result = replay(demand, rule, stock, economics, supply, unmet=unmet)
     ledger, shelf = result.ledger, np.maximum(result.stock.on_hand, 0)
-    assert np.allclose(stock.on_hand + ledger.received, ledger.sales + shelf)
+    assert np.allclose(stock.on_hand + ledger.received, ledger.sales + ledger.waste + shelf)
     assert np.allclose(stock.on_order + ledger.ordered, ledger.received + result.stock.on_order)
     if unmet is LOST:
         assert (result.stock.on_hand >= 0).all()
@@ -160,9 +184,14 @@ def test_batched_equals_one_by_one(case):
     for i in range(len(demand)):
         row = np.array([i])
         target = rule.target[row] if rule.target.ndim else rule.target
-        terms = Supply(*(getattr(supply, f)[row] for f in supply.__dataclass_fields__))
+        terms = supply.for_items(len(demand)).take(row)
         one = replay(
-            demand[row], Rule(target, rule.cap), stock.take(row), economics.take(row), terms, observed=observed[row]
+            demand[row],
+            Rule(target, rule.cap, rule.reorder),
+            stock.take(row),
+            economics.take(row),
+            terms,
+            observed=observed[row],
         )
         assert one.ledger.mismatch[0] == whole.ledger.mismatch[i]
         assert one.ledger.cash[0] == whole.ledger.cash[i]
@@ -175,7 +204,9 @@ def test_steps_equal_the_compiled_replay(case, unmet):
     n, n_periods = demand.shape
     levels = np.broadcast_to(rule.target[:, None] if rule.target.ndim == 1 else rule.target, (n, n_periods))
     by_steps = replay_steps(
-        lambda t, now: np.minimum(rule.cap, np.maximum(levels[:, t] - now.position, 0)),
+        lambda t, now: np.where(
+            now.position <= rule.reorder, np.minimum(rule.cap, np.maximum(levels[:, t] - now.position, 0)), 0.0
+        ),
         demand, stock, economics, supply, unmet=unmet, observed=observed,
     )  # fmt: skip
     compiled = replay(demand, rule, stock, economics, supply, unmet=unmet, observed=observed)
@@ -215,8 +246,8 @@ def test_every_order_is_whole_packs_and_at_least_the_minimum(case):
     terms, now = supply.for_items(len(demand)), stock
     for t in range(demand.shape[1]):
         column = rule.target[:, t : t + 1] if rule.target.ndim == 2 else rule.target
-        every = Supply(terms.lead_time, 1, terms.pack_size, terms.minimum_order)
-        result = replay(demand[:, t : t + 1], Rule(column, rule.cap), now, economics, every)
+        every = Supply(terms.lead_time, 1, terms.pack_size, terms.minimum_order, terms.shelf_life)
+        result = replay(demand[:, t : t + 1], Rule(column, rule.cap, rule.reorder), now, economics, every)
         order, pack = result.ledger.ordered, np.maximum(terms.pack_size, 1e-9)
         assert ((order == 0) | (order >= terms.minimum_order)).all()
         assert np.allclose(np.where(terms.pack_size > 0, order / pack % 1, 0), 0)
@@ -333,3 +364,45 @@ def test_rules_without_a_usable_target_are_refused(rule):
 def test_shapes_that_disagree_are_refused():
     with pytest.raises(DataError, match="items, periods"):
         replay(np.ones((2, 5)), Rule.base_stock(1.0), Stock.of([0.0], 1), Economics(1.0, 9.0), Supply())
+
+
+def test_reorder_points_with_order_costs_reach_the_textbook_cost():
+    demand = np.random.default_rng(9).poisson(6.0, (600, 1500)).astype(float)
+    economics, supply = Economics(1.0, 4.0, order_cost=5.0), Supply(lead_time=0)
+
+    def cost(s, big):
+        result = replay(
+            demand, Rule.reorder_point(s, big), Stock.of(np.full(600, big), 0), economics, supply, unmet=BACKLOG
+        )
+        return result.mean_mismatch.mean(), result.mean_mismatch.std(ddof=1) / sqrt(600)
+
+    best, error = cost(4.0, 10.0)
+    assert abs(best - GOLDEN["(s, S) cost"]["value"]) < 4 * error + 0.005  # the start takes a few of 1500 periods
+    assert all(best < cost(s, big)[0] for s, big in ((3.0, 10.0), (5.0, 10.0), (4.0, 8.0), (4.0, 12.0)))
+
+
+def test_a_unit_is_sold_for_its_shelf_life_and_then_thrown_away():
+    """Three units with a shelf life of two: sold in the period of arrival and the next, the third is waste."""
+    demand = np.array([[1.0, 1.0, 1.0]])
+    supply = Supply(lead_time=0, review_period=3, shelf_life=2)
+    economics = Economics(1.0, 9.0, cost=2.0)
+    ledger = replay(demand, Rule.constant(3.0), Stock.of([0.0], 0), economics, supply).ledger
+    assert (ledger.sales[0], ledger.waste[0], ledger.short[0], ledger.end_stock[0]) == (2.0, 1.0, 1.0, 2.0)
+    assert (ledger.spoilage[0], ledger.mismatch[0]) == (2.0, 2.0 + 9.0 + 2.0)
+
+
+def test_drawn_lead_times_may_cross_and_the_buyer_sees_the_plan():
+    drawn = np.array([[3, 1, 1, 1]])
+    supply, seen = Supply(lead_time=2, drawn=drawn), []
+
+    def decide(t, stock):
+        seen.append(stock.pipeline[0].tolist())
+        return np.array([float(t + 1)])
+
+    result = replay_steps(decide, np.zeros((1, 4)), Stock.of([0.0], 1), Economics(1.0, 9.0), supply)
+    assert result.stock.on_hand[0] == 1 + 2 + 3  # what was ordered first comes with what was ordered third
+    assert seen[1][:2] == [0.0, 1.0]  # planned to come in period 2, comes in 3
+    assert seen[2][:2] == [2.0, 1.0]  # the second has come; the first is late: next period at the earliest
+    assert seen[3][0] == 1.0 + 3.0
+    with pytest.raises(DataError, match="drawn for 5 periods"):
+        replay_steps(decide, np.zeros((1, 5)), Stock.of([0.0], 1), Economics(1.0, 9.0), supply)

@@ -178,6 +178,32 @@ def order(config: Config, data: Data = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def simulate(config: Config, data: Data = None, as_json: Json = False) -> None:
+    """Replay a test period: what better rules and better forecasts are worth in money."""
+    with _running(config, data) as run:
+        from shelfcast import loading, pipelines
+
+        tables, info = pipelines.simulate(run, loading.load_panel(run))
+        paths = {"run": info.id, **{name: str(run.store.path(info.id, name)) for name in tables}}
+    if as_json:
+        _print_json({**paths, **{name: tables[name].to_dicts() for name in ("savings", "ladder")}})
+        return
+    _print_table(savings_board(tables), "Replay of the test period; against base: relative cost with a 95 % interval")
+    _say(paths, False)
+
+
+def savings_board(tables: "Mapping[str, pl.DataFrame]") -> "pl.DataFrame":
+    """A row for every model and policy: money, service, and the cost against the base."""
+    import polars as pl
+
+    shown = ("model", "policy", "cost", "cash", "fill_rate", "in_stock_rate", "turns", "waste", "order_variability")
+    against = tables["ladder"].filter(pl.col("kind") == "base")
+    against = against.select("model", "policy", pl.col("relative").alias("against_base"), "low", "high")
+    board = tables["savings"].select(*shown, "regret_captured").join(against, on=["model", "policy"], how="left")
+    return board.with_columns(pl.col("cost", "cash", "waste").round(0).cast(pl.Int64))
+
+
+@app.command()
 def report(config: Config, data: Data = None, as_json: Json = False) -> None:
     """One HTML page from what is stored."""
     with _running(config, data) as run:

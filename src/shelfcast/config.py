@@ -191,13 +191,16 @@ class StockConfig(TableConfig):
 class OrdersConfig(_Section):
     """Terms of supply, money and the buying rule. Columns of the items table override the numbers here."""
 
-    policy: str = "quantile"
+    policy: str = "projected"
     settings: dict[str, float] = {}
     lead_time: int = Field(1, ge=0)
     review_period: int = Field(1, ge=1)
     pack_size: float = Field(1, ge=0)
     minimum_order: float = Field(0, ge=0)
+    shelf_life: int = Field(0, ge=0)
+    order_cost: float = Field(0, ge=0)
     budget: float | None = Field(None, ge=0)
+    capacity: float | None = Field(None, ge=0)
     price: float | None = Field(None, ge=0)
     cost: float | None = Field(None, ge=0)
     cost_share: float | None = Field(None, gt=0, le=1)
@@ -207,6 +210,30 @@ class OrdersConfig(_Section):
     stockout_cost: float | None = Field(None, ge=0)
     on_hand: StockConfig | None = None
     on_order: TableConfig | None = None
+
+
+class SimulateConfig(_Section):
+    """Which forecasters and buying rules are replayed, on what, under which terms."""
+
+    models: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ("cover", "safety-stock", "quantile", "capped", "projected")
+    settings: dict[str, dict[str, float]] = {}
+    periods: int | None = Field(None, ge=1)
+    tuning_periods: int | None = Field(None, ge=1)
+    block: int | None = Field(None, ge=1)
+    censored: Literal["excluded", "imputed"] = "excluded"
+    segment: Literal["velocity", "demand_class", "age"] = "velocity"
+    critical_ratios: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
+    lead_times: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    packs: tuple[Annotated[float, Field(ge=0)], ...] = (1, 6, 12)
+    random_lead: bool = True
+    every_cell: bool = False
+
+    @model_validator(mode="after")
+    def _something(self) -> "SimulateConfig":
+        if not self.policies:
+            raise ValueError("expected at least one policy; got none")
+        return self
 
 
 class ReportConfig(_Section):
@@ -230,6 +257,7 @@ class RunConfig(_Section):
     forecast: ForecastConfig = ForecastConfig()  # type: ignore[call-arg]
     backtest: BacktestConfig = BacktestConfig()  # type: ignore[call-arg]
     orders: OrdersConfig | None = None
+    simulate: SimulateConfig = SimulateConfig()  # type: ignore[call-arg]
     report: ReportConfig = ReportConfig()  # type: ignore[call-arg]
 
 

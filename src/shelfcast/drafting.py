@@ -190,7 +190,7 @@ origins = 6
 # segments = ["velocity", "demand_class", "age"]
 
 # [orders]                        # uncomment to get orders
-# policy = "quantile"             # cover, safety-stock, quantile, capped
+# policy = "projected"            # cover, safety-stock, quantile, capped, reorder-point, projected
 # lead_time = 2                   # periods; columns of the items table override these numbers
 # review_period = 1
 # pack_size = 1

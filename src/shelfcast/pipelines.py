@@ -252,6 +252,26 @@ def order(run: Run, panel: Panel, made: Forecast | None = None) -> tuple[pl.Data
     return table, writer.info
 
 
+def simulate(run: Run, panel: Panel) -> tuple[dict[str, pl.DataFrame], RunInfo]:
+    """Replay the test period for models and policies, and publish tables of savings."""
+    from shelfcast import simulating
+
+    settings, own = run.config.simulate, products(panel)
+    terms = _terms(run, panel)
+    planned = simulating.plan(own, settings, terms.limits.supply, terms.economics)
+    names = settings.models or tuple(dict.fromkeys((run.config.backtest.baseline, run.config.forecast.model)))
+    found = simulating.simulate(
+        planned, lambda name, horizons: _model(run, name, horizons), names,
+        seed=run.config.forecast.seed, progress=run.progress,
+    )  # fmt: skip
+    tables = found.tables()
+    tables["equal_fill"] = simulating.equal_fill(tables.get("grid", pl.DataFrame()), tables["savings"])
+    with _publish(run, RunKind.SAVINGS, panel) as writer:
+        for name, table in tables.items():
+            writer.write(name, table)
+    return tables, writer.info
+
+
 def _refuse_stale(run: Run, panel: Panel, made: Forecast) -> None:
     """ConfigError where the sales have moved on since the forecast: its horizons would protect other days."""
     newest = _origin(run, panel)
@@ -283,7 +303,7 @@ def report(run: Run, panel: Panel) -> Path:
     store, settings = run.store, run.config.report
     past = stored(store, RunKind.BACKTEST, "forecasts")
     models = dict(_by_model(past)) if past is not None else {}
-    runs = [info.id for kind in (RunKind.BACKTEST, RunKind.FORECAST, RunKind.ORDERS) if (info := _current(store, kind))]
+    runs = [info.id for kind in _SHOWN if (info := _current(store, kind))]
     forecasts, orders = stored(store, RunKind.FORECAST, "forecasts"), stored(store, RunKind.ORDERS, "orders")
     inputs = ReportInputs(
         title=settings.title,
@@ -299,12 +319,23 @@ def report(run: Run, panel: Panel) -> Path:
         segments=stored(store, RunKind.BACKTEST, "segments"),
         calibration=stored(store, RunKind.BACKTEST, "calibration"),
         orders=_of_the_forecast(orders, forecasts),
+        savings=_stored_tables(store, RunKind.SAVINGS),
         max_products=settings.max_products,
         currency=settings.currency,
     )
     path = write_report(inputs, run.folder / "report.html")
     run.progress("report", 1, 1)
     return path
+
+
+_SHOWN = (RunKind.BACKTEST, RunKind.FORECAST, RunKind.ORDERS, RunKind.SAVINGS)
+
+
+def _stored_tables(store: ForecastStore, kind: RunKind) -> dict[str, pl.DataFrame]:
+    """Every table of the current run of a kind; none where there is no such run."""
+    if _current(store, kind) is None:
+        return {}
+    return {name: store.scan(kind, name).collect() for name in store.tables(kind)["table"].unique()}
 
 
 def _of_the_forecast(orders: pl.DataFrame | None, forecasts: pl.DataFrame | None) -> pl.DataFrame | None:

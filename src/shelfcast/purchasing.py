@@ -1,11 +1,11 @@
 """From an `[orders]` section to a table of orders: terms and money of each item, stock, and the policy.
 
 Numbers come from the section; a column of the series of the same name (`lead_time`, `review_period`, `pack_size`,
-`minimum_order`, `price`, `cost`, `holding_cost`, `stockout_cost`) overrides them item by item. Without a price, the
-latest price in the panel counts.
+`minimum_order`, `shelf_life`, `order_cost`, `price`, `cost`, `holding_cost`, `stockout_cost`) overrides them item by
+item, and `volume` says what room a unit takes. Without a price, the latest price in the panel counts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -22,15 +22,20 @@ from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 from shelfcast.inventory.economics import Economics, Supply
 from shelfcast.inventory.orders import GridLaws, Inventory, Limits, Missing, orders
-from shelfcast.inventory.policies import Policy, policy
+from shelfcast.inventory.policies import Policy, needs_path, path_horizons, policy
 
 Array = NDArray[np.float64]
 
 
 def order_horizons(settings: OrdersConfig, series: pl.DataFrame) -> tuple[Horizon, ...]:
-    """The horizons that orders protect: `Horizon(0, lead_time + review_period)` of every item, each once."""
-    protected = _supply(settings, series).for_items(series.height).protected
-    return tuple(Horizon(0, int(span)) for span in np.unique(protected))
+    """The horizons that orders look at: `Horizon(0, lead_time + review_period)` of every item, each once, and for rules
+    that project, each period until the arrival and the window that the order serves."""
+    supply = _supply(settings, series).for_items(series.height)
+    found = dict.fromkeys(Horizon(0, int(span)) for span in np.unique(supply.protected))
+    if needs_path(policy(settings.policy, settings.settings)):
+        for lead, review in np.unique(np.stack((supply.lead_time, supply.review_period), axis=1), axis=0).tolist():
+            found |= dict.fromkeys(path_horizons(lead, review))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,9 @@ class Terms:
         inventory = _inventory(settings, schema, keys, root)
         inventory.stock(keys, supply)
         rule = policy(settings.policy, settings.settings)
-        return cls(keys, inventory, _economics(settings, panel), rule, Limits(supply, settings.budget))
+        volume = _numbers(panel.series, "volume", 1.0)
+        limits = Limits(supply, settings.budget, settings.capacity, 1.0 if volume is None else volume)
+        return cls(keys, inventory, _economics(settings, panel), rule, limits)
 
 
 def buy(terms: Terms, made: Forecast) -> pl.DataFrame:
@@ -84,7 +91,7 @@ def buy(terms: Terms, made: Forecast) -> pl.DataFrame:
 def _supply(settings: OrdersConfig, series: pl.DataFrame) -> Supply:
     terms = {
         name: _numbers(series, name, getattr(settings, name))
-        for name in ("lead_time", "review_period", "pack_size", "minimum_order")
+        for name in ("lead_time", "review_period", "pack_size", "minimum_order", "shelf_life")
     }
     return Supply(**terms)  # type: ignore[arg-type]
 
@@ -116,16 +123,18 @@ def _economics(settings: OrdersConfig, panel: Panel) -> Economics:
     share = None if settings.cost_share is None or price is None else settings.cost_share * np.asarray(price)
     cost = _numbers(panel.series, "cost", settings.cost)
     cost = share if cost is None else cost
+    per_order = _numbers(panel.series, "order_cost", settings.order_cost)
     if holding is not None and stockout is not None:
         given = (holding, stockout, 0.0 if price is None else price, 0.0 if cost is None else cost)
         full = [np.broadcast_to(np.asarray(x, dtype=np.float64), (n,)) for x in given]
-        return Economics(full[0], full[1], full[2], full[3], names=names)
+        return Economics(full[0], full[1], full[2], full[3], order_cost=np.asarray(per_order), names=names)
     if price is None or cost is None:
         raise ConfigError(
             "orders", "expected holding_cost and stockout_cost, or a price and a cost; got neither",
             "give cost or cost_share here (the price comes from the panel), or both costs of a mismatch",
         )  # fmt: skip
-    return Economics.of(price, cost, goodwill=settings.goodwill, storage=settings.storage_share * cost, names=names)
+    made = Economics.of(price, cost, goodwill=settings.goodwill, storage=settings.storage_share * cost, names=names)
+    return replace(made, order_cost=np.asarray(per_order))
 
 
 def _latest_price(panel: Panel) -> Array | None:

@@ -52,6 +52,7 @@ class RunKind(StrEnum):
     BACKTEST = "backtest"
     FORECAST = "forecast"
     ORDERS = "orders"
+    SAVINGS = "savings"
     ELASTICITIES = "elasticities"
 
 

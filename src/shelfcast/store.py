@@ -66,6 +66,7 @@ _COMMANDS = {
     RunKind.BACKTEST: "shelfcast backtest",
     RunKind.FORECAST: "shelfcast forecast",
     RunKind.ORDERS: "shelfcast order",
+    RunKind.SAVINGS: "shelfcast simulate",
     RunKind.ELASTICITIES: "shelfcast elasticities",
 }
 

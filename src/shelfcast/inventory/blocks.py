@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from shelfcast.inventory.economics import Array, Ints
 
 BLOCK = 64  # items; a block's arrays stay in the first two caches
-N_FLOWS = 7  # ordered, received, sales, short, end stock, periods short, cash: rows of `units`
-PACK, MINIMUM, CAP, REVIEW, PRICE, COST, STORAGE, DISCOUNT = range(8)  # rows of `numbers`
+N_FLOWS = 9  # ordered, received, sales, short, end stock, periods short, waste, orders, cash: rows of `units`
+# rows of `numbers`
+PACK, MINIMUM, CAP, REVIEW, PRICE, COST, STORAGE, DISCOUNT, REORDER, LIFE, ORDER_COST = range(11)
 
 
 def whole_packs(wanted: Any, pack_size: Any, minimum_order: Any) -> Any:
@@ -43,25 +44,27 @@ def loop(
     is_lost: bool,
     on_hand: Array,
     due: Array,
+    recent: Array,
     units: Array,
 ) -> None:
-    """All B items, block by block; changes `on_hand` (B,), `due` (W, B) and `units` (7, B) in place.
+    """All B items, block by block; changes `on_hand` (B,), `due` (W, B), `recent` and `units` (9, B) in place.
 
     Parameters
     ----------
     demand : (B, T) units.
     target, counted : (B, T), or (B, 1) for one value in all periods.
-    lead : (B,) periods.
-    numbers : (8, B), rows as named above.
+    lead : (B, T) periods, or (B, 1).
+    numbers : (11, B), rows as named above.
     due : open orders as a ring: at period `t` row `t % W` arrives, so an order goes `lead` rows further round.
+    recent : (A, B) receipts as a ring, row `t % A` for period `t`; A the longest shelf life, 0 where all goods keep.
     """
     for first in range(0, len(demand), BLOCK):
         items = slice(first, min(first + BLOCK, len(demand)))
         held, slots = on_hand[items].copy(), due[:, items].copy()  # copies, since rows must be contiguous
-        flows = np.zeros((N_FLOWS, len(held)))
-        rows = (turned(demand[items]), turned(target[items]), turned(counted[items]))
-        block(*rows, lead[items].copy(), numbers[:, items].copy(), is_lost, held, slots, flows)
-        on_hand[items], due[:, items], units[:, items] = held, slots, flows
+        flows, fresh = np.zeros((N_FLOWS, len(held))), recent[:, items].copy()
+        rows = (turned(demand[items]), turned(target[items]), turned(counted[items]), turned(lead[items]))
+        block(*rows, numbers[:, items].copy(), is_lost, held, slots, fresh, flows)
+        on_hand[items], due[:, items], recent[:, items], units[:, items] = held, slots, fresh, flows
 
 
 def turned(values: Any) -> Array:
@@ -77,11 +80,12 @@ def block(
     demand: Array,
     target: Array,
     counted: Array,
-    lead: Ints,
+    lead: Array,
     numbers: Array,
     is_lost: bool,
     on_hand: Array,
     due: Array,
+    recent: Array,
     units: Array,
 ) -> None:
     """One block through all periods; periods first, otherwise as `loop`."""
@@ -90,27 +94,31 @@ def block(
     flow, on_order, wait, weight = np.zeros((N_FLOWS, m)), np.zeros(m), np.zeros(m), np.ones(m)
     for slot in range(len(due)):
         add(on_order, due[slot])
-    is_even, head = (lead == lead[0]).all(), 0
+    is_even, head, lead_step = len(lead) == 1 and (lead == lead[0, 0]).all(), 0, int(len(lead) > 1)
+    kept = still_fresh(recent, numbers[LIFE])
     for t in range(n_periods):
         want(flow[0], target[t * target_step], on_hand, on_order, wait, numbers)
         count_down(wait, numbers[REVIEW])
         if is_even:
-            add(due[(head + lead[0]) % len(due)], flow[0])
+            add(due[(head + int(lead[0, 0])) % len(due)], flow[0])
         else:
-            place(due, head, lead, flow[0])
+            place(due, head, lead[t * lead_step], flow[0])
         flow[1][:] = due[head]
         due[head][:] = 0.0
         head = (head + 1) % len(due)
         meet(flow, on_hand, on_order, demand[t], is_lost)
+        if len(recent) > 0:
+            spoil(flow, on_hand, kept, recent, numbers[LIFE], t)
         settle(flow, numbers, weight)
         count(units, counted[t * counted_step], flow)
 
 
 def want(order: Array, target: Array, on_hand: Array, on_order: Array, wait: Array, numbers: Array) -> None:
     """Orders of items whose review is due."""
-    cap, pack, minimum = numbers[CAP], numbers[PACK], numbers[MINIMUM]
+    cap, pack, minimum, reorder = numbers[CAP], numbers[PACK], numbers[MINIMUM], numbers[REORDER]
     for j in range(len(order)):
-        wanted = min(cap[j], target[j] - on_hand[j] - on_order[j]) if wait[j] == 0.0 else 0.0
+        position = on_hand[j] + on_order[j]
+        wanted = min(cap[j], target[j] - position) if wait[j] == 0.0 and position <= reorder[j] else 0.0
         order[j] = whole_packs(wanted, pack[j], minimum[j])
 
 
@@ -120,10 +128,10 @@ def count_down(wait: Array, review: Array) -> None:
         wait[j] = (review[j] if wait[j] == 0.0 else wait[j]) - 1.0
 
 
-def place(due: Array, head: int, lead: Ints, order: Array) -> None:
+def place(due: Array, head: int, lead: Array, order: Array) -> None:
     """Orders into the ring, where lead times differ."""
     for j in range(len(order)):
-        due[(head + lead[j]) % len(due), j] += order[j]
+        due[(head + int(lead[j])) % len(due), j] += order[j]
 
 
 def meet(flow: Array, on_hand: Array, on_order: Array, demand: Array, is_lost: bool) -> None:
@@ -139,12 +147,37 @@ def meet(flow: Array, on_hand: Array, on_order: Array, demand: Array, is_lost: b
         on_order[j] += order[j] - arrived[j]
 
 
+def still_fresh(recent: Array, life: Array) -> Array:
+    """(m,) units received in the last `life - 1` periods before the first."""
+    kept = np.zeros(len(life))
+    for j in range(len(life)):
+        for back in range(1, int(life[j])):
+            kept[j] += recent[-back % len(recent), j]
+    return kept
+
+
+def spoil(flow: Array, on_hand: Array, kept: Array, recent: Array, life: Array, t: int) -> None:
+    """Throw away what has reached its shelf life: with the oldest sold first, all beyond the last receipts."""
+    recent[t % len(recent)][:] = flow[1]
+    for j in range(len(on_hand)):
+        age = int(life[j])
+        if age > 0:
+            kept[j] += flow[1, j] - recent[(t - age + 1) % len(recent), j]
+            waste = max(flow[4, j] - kept[j], 0.0)
+            flow[6, j] = waste
+            flow[4, j] -= waste
+            on_hand[j] -= waste
+
+
 def settle(flow: Array, numbers: Array, weight: Array) -> None:
-    """Discounted cash of the period, and whether it was short."""
-    arrived, sales, short, shelf, is_short, cash = flow[1], flow[2], flow[3], flow[4], flow[5], flow[6]
+    """Discounted cash of the period, whether it was short, and whether an order was placed."""
+    arrived, sales, short, shelf, is_short, cash = flow[1], flow[2], flow[3], flow[4], flow[5], flow[8]
+    ordered, has_order, order_cost = flow[0], flow[7], numbers[ORDER_COST]
     price, cost, storage, discount = numbers[PRICE], numbers[COST], numbers[STORAGE], numbers[DISCOUNT]
     for j in range(len(cash)):
-        cash[j] = price[j] * sales[j] - cost[j] * arrived[j] - storage[j] * shelf[j]
+        has_order[j] = 1.0 if ordered[j] > 0.0 else 0.0
+    for j in range(len(cash)):
+        cash[j] = price[j] * sales[j] - cost[j] * arrived[j] - storage[j] * shelf[j] - order_cost[j] * has_order[j]
     for j in range(len(cash)):
         cash[j] *= weight[j]
         weight[j] *= discount[j]
@@ -165,4 +198,4 @@ def add(total: Array, amount: Array) -> None:
         total[j] += amount[j]
 
 
-PARTS = (whole_packs, turned, add, count, want, count_down, place, meet, settle, block)
+PARTS = (whole_packs, turned, add, count, want, count_down, place, meet, still_fresh, spoil, settle, block)

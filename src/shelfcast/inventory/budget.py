@@ -1,7 +1,8 @@
-"""The best use of a limited budget: which units to give up when all that is wanted costs too much.
+"""The best use of a limited budget or capacity: which units to give up when all that is wanted is too much.
 
 Needs only laws and costs, so it serves any policy. Exact up to whole packs and minimum orders: each item's expected
-gain is concave in its stock, so one price on money makes the last unit of every item earn the same per unit of money.
+gain is concave in its stock, so one price on what is scarce (money, room) makes the last unit of every item earn the
+same per unit of it. That price is what a little more of it would earn.
 """
 
 from collections.abc import Sequence
@@ -26,72 +27,107 @@ class Group:
 
 @dataclass(frozen=True)
 class _Case:
-    """All N items: what is wanted and held (units), the laws, what units cost and how they are packed."""
+    """All N items: what is wanted and held (units), the laws, what a unit takes of what is scarce, and packs."""
 
     unlimited: Array
     position: Array
     groups: Sequence[Group]
     economics: Economics
     supply: Supply
+    weight: Array
 
     def spent(self, quantity: Array) -> float:
-        return float(quantity @ self.economics.cost)
+        return float(quantity @ self.weight)
 
 
-def within_budget(
-    budget: float, unlimited: Array, position: Array, groups: Sequence[Group], economics: Economics, supply: Supply
-) -> Array:
-    """(N,) units that cost at most `budget`, best earners first, never more than `unlimited`.
+@dataclass(frozen=True)
+class Rationed:
+    """Units (N,) that keep to a limit, and what one more unit of what is scarce would earn (0 where it is enough)."""
 
-    A price `x` on money, found by bisection, lowers each item's level to `(p - x c) / (p + h)` (Hadley and Whitin 1963,
-    on the newsvendor with one constraint). What whole packs leave over buys the next packs that earn most.
+    quantity: Array
+    price: float
+
+
+def ration(
+    limit: float,
+    unlimited: Array,
+    position: Array,
+    groups: Sequence[Group],
+    economics: Economics,
+    supply: Supply,
+    weight: Array | None = None,
+) -> Rationed:
+    """(N,) units that take at most `limit`, best earners first, never more than `unlimited`.
+
+    A price `x` on what is scarce, found by bisection, lowers each item's level to `(p - x w) / (p + h)` (Hadley and
+    Whitin 1963, on the newsvendor with one constraint). What whole packs leave over buys the next packs that earn most.
 
     Parameters
     ----------
-    budget : money, >= 0.
+    limit : money, or units of room, >= 0.
     unlimited : (N,) units wanted, in packs.
     position : (N,) units on hand and on order.
     groups : the N items by protected horizon.
+    weight : (N,) what a unit takes of the limit; its cost by default.
 
     Raises
     ------
-    DataError : a wanted item costs nothing, so a budget does not limit it.
+    DataError : a wanted item takes nothing, so the limit does not bound it.
     """
-    free = np.flatnonzero((unlimited > 0) & (economics.cost <= 0))
+    weight = economics.cost if weight is None else weight
+    free = np.flatnonzero((unlimited > 0) & (weight <= 0))
     if len(free):
         samples = [economics.names[i] if economics.names else f"row {i}" for i in free[:3]]
         came, advice = f"0 for {len(free)} items", "give the cost of every item, or no budget"
         raise DataError("a cost above 0 where there is a budget", came, advice, table="economics", samples=samples)
-    case = _Case(unlimited, position, groups, economics, supply)
-    if case.spent(unlimited) <= budget:
-        return unlimited
-    quantity = _at_price(_price(case, budget), case)
+    case = _Case(unlimited, position, groups, economics, supply, weight)
+    if case.spent(unlimited) <= limit:
+        return Rationed(unlimited, 0.0)
+    price = _price(case, limit)
+    quantity = _at_price(price, case)
     for _ in range(_PASSES):
-        added = _next_packs(quantity, case, budget)
+        added = _next_packs(quantity, case, limit)
         if not added.any():
             break
         quantity = quantity + added
-    return quantity
+    return Rationed(quantity, max(price, 0.0))
+
+
+def expected_gain(quantity: Array, position: Array, groups: Sequence[Group], economics: Economics) -> Array:
+    """(N,) money that an order saves over the protected periods: stock-outs avoided less stock left over.
+
+    `(p + h) E[min(D, y + q) - min(D, y)] - h q`, with `D` the demand of the protected periods and `y` the position.
+    """
+    sold = np.empty(len(quantity))
+    for group in groups:
+        points = group.law.quantile(_POINTS)
+        before = np.minimum(points, position[group.rows, None]).mean(axis=1)
+        after = np.minimum(points, (position + quantity)[group.rows, None]).mean(axis=1)
+        sold[group.rows] = after - before
+    return np.asarray((economics.stockout_cost + economics.holding_cost) * sold - economics.holding_cost * quantity)
+
+
+_POINTS = (np.arange(200) + 0.5) / 200
 
 
 _PASSES = 20  # each spends most of what was left; the rest is below the price of nearly every pack
 
 
-def _price(case: _Case, budget: float) -> float:
-    """The least price on money at which what is bought costs at most `budget`."""
-    cost = np.where(case.unlimited > 0, case.economics.cost, np.inf)
+def _price(case: _Case, limit: float) -> float:
+    """The least price on what is scarce at which what is bought takes at most `limit`."""
+    cost = np.where(case.unlimited > 0, case.weight, np.inf)
     low = -float((case.economics.holding_cost / cost).max())
     high = float((case.economics.stockout_cost / cost).max())
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (low, middle) if case.spent(_at_price(middle, case)) <= budget else (middle, high)
+        low, high = (low, middle) if case.spent(_at_price(middle, case)) <= limit else (middle, high)
     return high
 
 
 def _at_price(price: float, case: _Case) -> Array:
-    """(N,) units bought when each unit of money costs `price` more: whole packs, none below the minimum order."""
+    """(N,) units bought when each unit of what is scarce costs `price`: whole packs, none below the minimum order."""
     money, pack = case.economics, case.supply.pack_size
-    level = (money.stockout_cost - price * money.cost) / (money.stockout_cost + money.holding_cost)
+    level = (money.stockout_cost - price * case.weight) / (money.stockout_cost + money.holding_cost)
     aim = np.empty(len(level))
     for group in case.groups:
         aim[group.rows] = quantile_each(group.law, level[group.rows])
@@ -102,18 +138,18 @@ def _at_price(price: float, case: _Case) -> Array:
     return np.where(level >= 1, case.unlimited, np.where((level <= 0) | is_too_small, 0.0, packed))
 
 
-def _next_packs(quantity: Array, case: _Case, budget: float) -> Array:
-    """(N,) units to add: one more pack for the best earners that the rest of the budget pays for."""
+def _next_packs(quantity: Array, case: _Case, limit: float) -> Array:
+    """(N,) units to add: one more pack for the best earners that what is left pays for."""
     money, pack = case.economics, case.supply.pack_size
     first = whole_packs(np.ones_like(quantity), pack, case.supply.minimum_order)
     more = np.minimum(np.where(quantity > 0, pack, first), case.unlimited - quantity) * (pack > 0)
-    left, price = budget - case.spent(quantity), more * money.cost
+    left, price = limit - case.spent(quantity), more * case.weight
     candidates = np.flatnonzero((more > 1e-9) & (price <= left))
     met = np.empty(len(quantity))
     for group in case.groups:
         met[group.rows] = group.law.cdf((case.position + quantity)[group.rows])
     gain = money.stockout_cost - (money.stockout_cost + money.holding_cost) * met
-    ranked = candidates[np.argsort(-gain[candidates] / money.cost[candidates], kind="stable")]
+    ranked = candidates[np.argsort(-gain[candidates] / case.weight[candidates], kind="stable")]
     taken = ranked[np.cumsum(price[ranked]) <= left]
     added = np.zeros_like(quantity)
     added[taken] = more[taken]

@@ -34,6 +34,7 @@ class Economics:
     cost : money paid per unit received, >= 0; needed by cash and by budgets.
     salvage : money per unit still on the shelf at the end of a replay; never counted above `cost`.
     discount : factor per period on cash, in (0, 1].
+    order_cost : money per order placed, whatever its size, >= 0.
     names : what to call the items in messages; empty to use row numbers.
 
     Raises
@@ -52,6 +53,7 @@ class Economics:
     cost: Array = 0.0  # type: ignore[assignment]
     salvage: Array = 0.0  # type: ignore[assignment]
     discount: Array = 1.0  # type: ignore[assignment]
+    order_cost: Array = 0.0  # type: ignore[assignment]
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -183,6 +185,9 @@ class Supply:
     review_period : whole periods between two chances to order, >= 1; the first is the first period.
     pack_size : units per pack, >= 0; orders are whole packs. 0 allows fractions of a unit.
     minimum_order : units, >= 0; smaller orders are raised to it.
+    shelf_life : whole periods in which a unit can be sold, that of its arrival included; 0 for goods that keep.
+    drawn : (B, T) lead times of the orders placed in each period of a replay, where they are random; `lead_time` is
+        then what buyers plan with. None: every order takes `lead_time`.
 
     Raises
     ------
@@ -193,6 +198,8 @@ class Supply:
     review_period: Ints = 1  # type: ignore[assignment]
     pack_size: Array = 1.0  # type: ignore[assignment]
     minimum_order: Array = 0.0  # type: ignore[assignment]
+    shelf_life: Ints = 0  # type: ignore[assignment]
+    drawn: Ints | None = None
 
     def __post_init__(self) -> None:
         for name, least, whole in _TERMS:
@@ -201,10 +208,33 @@ class Supply:
             if not fits.all():
                 _refuse_terms(name, least, whole, values, fits)
             object.__setattr__(self, name, values.astype(np.int64) if whole else values)
+        if self.drawn is not None:
+            drawn = np.asarray(self.drawn)
+            if drawn.ndim != 2 or not np.issubdtype(drawn.dtype, np.integer) or (drawn < 0).any():
+                came = f"{drawn.dtype} of shape {drawn.shape}"
+                raise DataError("drawn lead times: whole numbers of at least 0, (items, periods)", came, table="supply")
 
     def for_items(self, n: int) -> "Supply":
-        """The same with every field (n,)."""
-        return Supply(**{name: np.broadcast_to(getattr(self, name), (n,)) for name, _, _ in _TERMS})
+        """The same with every field (n,).
+
+        Raises
+        ------
+        DataError : lead times were drawn for another number of items.
+        """
+        if self.drawn is not None and len(self.drawn) != n:
+            raise DataError(f"lead times drawn for {n} items", f"{len(self.drawn)}", table="supply")
+        return Supply(**{name: np.broadcast_to(getattr(self, name), (n,)) for name, _, _ in _TERMS}, drawn=self.drawn)
+
+    def take(self, rows: Ints) -> "Supply":
+        """The items at `rows`, of terms that hold one value per item."""
+        drawn = None if self.drawn is None else self.drawn[rows]
+        return Supply(**{name: getattr(self, name)[rows] for name, _, _ in _TERMS}, drawn=drawn)
+
+    @property
+    def longest(self) -> int:
+        """The longest lead time of any item, drawn ones included."""
+        drawn = 0 if self.drawn is None else int(self.drawn.max(initial=0))
+        return max(drawn, int(np.max(self.lead_time, initial=0)))
 
     @property
     def protected(self) -> Ints:
@@ -212,7 +242,13 @@ class Supply:
         return np.asarray(self.lead_time + self.review_period)
 
 
-_TERMS = (("lead_time", 0, True), ("review_period", 1, True), ("pack_size", 0, False), ("minimum_order", 0, False))
+_TERMS = (
+    ("lead_time", 0, True),
+    ("review_period", 1, True),
+    ("pack_size", 0, False),
+    ("minimum_order", 0, False),
+    ("shelf_life", 0, True),
+)
 
 
 def _refuse_terms(name: str, least: int, whole: bool, values: Array, fits: NDArray[np.bool_]) -> None:

@@ -20,9 +20,9 @@ from shelfcast.errors import DataError, nearest
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 from shelfcast.inventory.blocks import whole_packs
-from shelfcast.inventory.budget import Group, within_budget
+from shelfcast.inventory.budget import Group, Rationed, expected_gain, ration
 from shelfcast.inventory.economics import Array, Economics, Ints, Supply
-from shelfcast.inventory.policies import Policy, View
+from shelfcast.inventory.policies import Policy, View, needs_path, path_horizons
 from shelfcast.inventory.simulator import Stock
 from shelfcast.laws import Grid, QuantileFunction
 
@@ -44,6 +44,7 @@ class Bound(Enum):
     PACK = "pack"
     MINIMUM = "minimum"
     BUDGET = "budget"
+    CAPACITY = "capacity"
 
 
 class Laws(Protocol):
@@ -164,14 +165,20 @@ class Limits:
     ----------
     supply : lead times and review periods (periods), packs and minimum orders (units), for all series or each.
     budget : most money for all orders together, >= 0; none without it. 0 orders nothing.
+    capacity : most room for all orders together, in units of `volume`, >= 0; none without it.
+    volume : room a unit takes, > 0, for all series or each.
     """
 
     supply: Supply
     budget: float | None = None
+    capacity: float | None = None
+    volume: Array | float = 1.0
 
     def __post_init__(self) -> None:
-        if self.budget is not None and not self.budget >= 0:
-            raise DataError("a budget of at least 0", f"{self.budget}", "leave it out for no budget", table="limits")
+        for name in ("budget", "capacity"):
+            given = getattr(self, name)
+            if given is not None and not given >= 0:
+                raise DataError(f"a {name} of at least 0", f"{given}", f"leave it out for no {name}", table="limits")
 
 
 @dataclass(frozen=True)
@@ -211,8 +218,11 @@ def orders(
     Returns
     -------
     The keys in the order given, then `quantity` (units), `arrival` (periods until it is on the shelf),
-    `arrival_date`, `cost` (money), `protects` (horizon as "lead+span"), `critical_ratio`, `mean_demand` and `target`
-    (units over that horizon), `on_hand`, `on_order`, `position` (units), `limit` (a `Bound`), `why` (a sentence).
+    `arrival_date`, `cost` (money), `gain` (money the order is expected to save over the protected periods), `rank` (1
+    for the order that gains most per unit of money, null without one), `price_of_money` (what one more unit of money
+    would earn; 0 where there is enough), `protects` (horizon as "lead+span"), `critical_ratio`, `mean_demand` and
+    `target` (units over that horizon), `on_hand`, `on_order`, `position` (units), `limit` (a `Bound`), `why` (a
+    sentence).
 
     Raises
     ------
@@ -224,16 +234,24 @@ def orders(
     stock, recorded = inventory.stock(keys, supply)
     plan = _plan(laws, stock, money, policy, supply, origin)
     unlimited = whole_packs(plan.wanted, supply.pack_size, supply.minimum_order)
-    quantity = unlimited
+    paid = roomy = Rationed(unlimited, 0.0)
     if limits.budget is not None:
-        quantity = within_budget(limits.budget, unlimited, stock.position, plan.groups, money, supply)
-    bound = _bounds(quantity, unlimited, plan, supply, stock.position)
+        paid = roomy = ration(limits.budget, unlimited, stock.position, plan.groups, money, supply)
+    if limits.capacity is not None:
+        volume = np.broadcast_to(np.asarray(limits.volume, dtype=np.float64), (n,))
+        roomy = ration(limits.capacity, paid.quantity, stock.position, plan.groups, money, supply, volume)
+    quantity = roomy.quantity
+    bound = _bounds(quantity, paid.quantity, unlimited, plan, supply, stock.position)
+    gain = expected_gain(quantity, stock.position, plan.groups, money)
     days = np.array([*dates, None], dtype="datetime64[D]")
     table = keys.with_columns(
         quantity=quantity,
         arrival=supply.lead_time,
         arrival_date=days[np.minimum(supply.lead_time, len(dates))],
         cost=quantity * money.cost,
+        gain=gain,
+        rank=_ranks(gain, quantity, money.cost),
+        price_of_money=pl.lit(paid.price if limits.budget is not None else 0.0),
         protects=pl.format("0+{}", pl.Series(supply.protected)),
         critical_ratio=money.critical_ratio,
         mean_demand=plan.mean,
@@ -246,18 +264,27 @@ def orders(
     return table.with_columns(why=_why(table, plan, unlimited, recorded, supply))
 
 
+def _ranks(gain: Array, quantity: Array, cost: Array) -> pl.Series:
+    """(N,) place of each order by gain per unit of money, or per unit where units cost nothing."""
+    paid = quantity * np.where(cost > 0, cost, 1.0)
+    rate = pl.Series(np.divide(gain, paid, out=np.full(len(gain), np.nan), where=paid > 0)).fill_nan(None)
+    return rate.rank("ordinal", descending=True)
+
+
 def _plan(laws: Laws, stock: Stock, money: Economics, policy: Policy, supply: Supply, origin: int) -> _Plan:
     """What the policy wants, one group of equal lead and review times after another."""
     n = len(stock.on_hand)
     found = {name: np.full(n, np.nan) for name in ("target", "cap", "level", "mean", "top_level", "wanted")}
     terms, group_of = np.unique(np.stack((supply.protected, supply.review_period), axis=1), axis=0, return_inverse=True)
-    _check_horizons(laws, terms[:, 0], np.bincount(group_of.ravel(), minlength=len(terms)))
+    counts, projects = np.bincount(group_of.ravel(), minlength=len(terms)), needs_path(policy)
+    _check_horizons(laws, terms.tolist(), counts, projects)
     groups = []
     for g, (span, review) in enumerate(terms.tolist()):
         rows = np.flatnonzero(group_of.ravel() == g)
         horizon = Horizon(0, span)
         law = laws.law(horizon, rows)
-        view = View(origin, stock.take(rows), horizon, law, money.take(rows), review)
+        path = tuple(laws.law(h, rows) for h in path_horizons(span - review, review)) if projects else ()
+        view = View(origin, stock.take(rows), horizon, law, money.take(rows), review, path=path)
         aim = policy.target(view)
         found["target"][rows], found["cap"][rows], found["level"][rows] = aim.units, aim.cap, aim.level
         found["mean"][rows], found["wanted"][rows] = law.mean(), policy.order(view)
@@ -269,25 +296,31 @@ def _plan(laws: Laws, stock: Stock, money: Economics, policy: Policy, supply: Su
 _LEVELS = np.arange(1, 400) / 400
 
 
-def _check_horizons(laws: Laws, spans: Ints, counts: Ints) -> None:
-    """Raise a DataError where a protected horizon was not forecast."""
-    lacking = {str(Horizon(0, s)): int(c) for s, c in zip(spans.tolist(), counts, strict=True)}
-    lacking = {text: c for text, c in lacking.items() if Horizon.parse(text) not in laws.horizons}
+def _check_horizons(laws: Laws, terms: Sequence[Sequence[int]], counts: Ints, projects: bool) -> None:
+    """Raise a DataError where a horizon that the rule looks at was not forecast; `terms` are (protected, review)."""
+    lacking: dict[str, None] = {}
+    n_series = 0
+    for (span, review), count in zip(terms, counts.tolist(), strict=True):
+        needed = dict.fromkeys((Horizon(0, span), *(path_horizons(span - review, review) if projects else ())))
+        missing = [str(horizon) for horizon in needed if horizon not in laws.horizons]
+        lacking |= dict.fromkeys(missing)
+        n_series += count if missing else 0
     if lacking:
         there = ", ".join(str(horizon) for horizon in laws.horizons)
         raise DataError(
             "a forecast of the periods each order protects (lead time + review period)",
-            f"no {' or '.join(lacking)} for {sum(lacking.values())} series; forecast are {there}",
+            f"no {' or '.join(lacking)} for {n_series} series; forecast are {there}",
             f"add {', '.join(lacking)} to the horizons and forecast again (quantiles of periods must not be added)",
             table="orders",
         )
 
 
-def _bounds(quantity: Array, unlimited: Array, plan: _Plan, supply: Supply, position: Array) -> Ints:
+def _bounds(quantity: Array, paid: Array, unlimited: Array, plan: _Plan, supply: Supply, position: Array) -> Ints:
     """(N,) index into `Bound` of what decided each quantity."""
     wanted = plan.wanted
     tests = {
-        Bound.BUDGET: quantity < unlimited - 1e-9,
+        Bound.CAPACITY: quantity < paid - 1e-9,
+        Bound.BUDGET: paid < unlimited - 1e-9,
         Bound.NO_DEMAND: plan.target <= 1e-9,
         Bound.ENOUGH_STOCK: wanted <= 1e-9,
         Bound.MINIMUM: wanted < supply.minimum_order,
@@ -306,6 +339,7 @@ _ENDINGS = {
     Bound.PACK: ("{} wanted, in packs of {} that is {}.", ("wanted", "pack", "quantity")),
     Bound.MINIMUM: ("{} wanted, the minimum order makes it {}.", ("wanted", "quantity")),
     Bound.BUDGET: ("{} wanted, the budget leaves {}.", ("unlimited", "quantity")),
+    Bound.CAPACITY: ("{} wanted, the capacity leaves {}.", ("unlimited", "quantity")),
 }
 
 

@@ -1,14 +1,16 @@
 """Buying rules: from what a buyer knows (`View`) to units wanted.
 
-All rules here order up to a target, `min(cap, (target - position)+)`, and differ in the target only, so each can say
-why. A rule returns what it wants; packs, minimum orders and budgets come after it (`simulator.whole_packs`, `orders`).
-The law in a view is that of the sum of demand over the protected periods `Horizon(0, lead time + review period)`;
-quantiles of single periods are never added. Rules that know nothing of the forecaster: any law will do.
+All rules here order up to a target, `min(cap, (target - position)+)` at positions up to a reorder point, and differ in
+these numbers only, so each can say why. A rule returns what it wants; packs, minimum orders and budgets come after it
+(`simulator.whole_packs`, `orders`). The law in a view is that of the sum of demand over the protected periods
+`Horizon(0, lead time + review period)`; quantiles of single periods are never added. Rules that know nothing of the
+forecaster: any law will do.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -16,8 +18,9 @@ from numpy.typing import ArrayLike
 
 from shelfcast.errors import ConfigError, nearest
 from shelfcast.horizons import Horizon
-from shelfcast.inventory.economics import Array, Economics, Supply
-from shelfcast.inventory.simulator import Replay, Stock, Unmet, replay_steps
+from shelfcast.inventory import projection
+from shelfcast.inventory.economics import Array, Economics
+from shelfcast.inventory.stock import Stock
 from shelfcast.laws import Grid, QuantileFunction
 
 
@@ -35,6 +38,8 @@ class View:
     review_period : periods between two orders, `R`.
     sd : (B,) units, standard deviation of one period's demand; without it, the law's own spread is used as if periods
         were independent.
+    path : laws of demand in each period before an order placed now arrives, `Horizon(k, 1)` for k < L, then in the
+        window that it serves, `Horizon(L, R)`; only for rules that `needs_path`.
     """
 
     origin: int
@@ -44,11 +49,22 @@ class View:
     economics: Economics
     review_period: int = 1
     sd: Array | None = None
+    path: tuple[QuantileFunction, ...] = ()
+
+    @property
+    def lead_time(self) -> int:
+        """Periods from order to shelf, `L`."""
+        return self.horizon.span - self.review_period
 
     @property
     def rate(self) -> Array:
         """(B,) mean demand per period, units."""
         return np.asarray(self.law.mean() / self.horizon.span)
+
+    @cached_property
+    def atoms(self) -> tuple[Array, Array]:
+        """The path as `projection.atoms`."""
+        return projection.atoms(self.path)
 
     @property
     def period_sd(self) -> Array:
@@ -65,21 +81,26 @@ class Target:
     units : (B,) order-up-to level.
     cap : (B,) most units wanted at once; infinite where there is none.
     level : (B,) level of the law that was asked for; NaN where the rule does not use one.
+    reorder : (B,) nothing is wanted while the position is above it.
     """
 
     units: Array
     cap: Array
     level: Array
+    reorder: Array
 
     @classmethod
-    def of(cls, units: ArrayLike, cap: ArrayLike = np.inf, level: ArrayLike = np.nan) -> "Target":
-        """Cap and level default to none."""
+    def of(
+        cls, units: ArrayLike, cap: ArrayLike = np.inf, level: ArrayLike = np.nan, reorder: ArrayLike = np.inf
+    ) -> "Target":
+        """Cap, level and reorder point default to none."""
         aim = np.asarray(units, dtype=np.float64)
-        return cls(aim, *(np.broadcast_to(np.asarray(x, dtype=np.float64), aim.shape) for x in (cap, level)))
+        return cls(aim, *(np.broadcast_to(np.asarray(x, dtype=np.float64), aim.shape) for x in (cap, level, reorder)))
 
     def order(self, position: Array) -> Array:
-        """(B,) units wanted: up to the target, never more than the cap."""
-        return np.minimum(self.cap, np.maximum(self.units - position, 0.0))
+        """(B,) units wanted: up to the target, never more than the cap, none above the reorder point."""
+        wanted = np.minimum(self.cap, np.maximum(self.units - position, 0.0))
+        return np.where(position <= self.reorder, wanted, 0.0)
 
 
 class Policy(Protocol):
@@ -192,12 +213,99 @@ class CappedBaseStock:
         return self.target(view).order(view.stock.position)
 
 
-POLICIES: dict[str, type[Cover] | type[SafetyStock] | type[QuantileOfSum] | type[CappedBaseStock]] = {
+@dataclass(frozen=True)
+class ReorderPoint:
+    """(s, S): once the position is at or below `s`, order up to `S`; for orders that cost something each.
+
+    `s` is a quantile of demand over the protected periods, and `S = s + max(EOQ, demand of a review period)` with the
+    economic order quantity `sqrt(2 x order cost x rate / holding cost)` (Harris 1913).
+
+    Parameters
+    ----------
+    level : of `s`, as in `QuantileOfSum`.
+    periods : `S - s` in periods of mean demand, instead of the EOQ, >= 0.
+    reorder, base_stock : `s` and `S` in units for every item, instead.
+    """
+
+    level: float | None = None
+    periods: float | None = None
+    reorder: float | None = None
+    base_stock: float | None = None
+
+    def __post_init__(self) -> None:
+        _require_level(self.level)
+        for name in ("periods", "reorder", "base_stock"):
+            given = getattr(self, name)
+            _require(given is None or given >= 0, f"policy.{name}", "a number of at least 0", given)
+        together = (self.reorder is None) == (self.base_stock is None)
+        _require(together, "policy.reorder", "reorder and base_stock together", "one of them")
+
+    def target(self, view: View) -> Target:
+        if self.reorder is not None and self.base_stock is not None:
+            return Target.of(np.full(view.law.shape, self.base_stock), reorder=self.reorder)
+        aim = QuantileOfSum(self.level).target(view)
+        money, rate = view.economics, view.rate
+        lot = np.sqrt(2.0 * money.order_cost * rate / money.holding_cost)
+        lot = np.maximum(lot, rate * view.review_period) if self.periods is None else self.periods * rate
+        return Target.of(aim.units + lot, level=aim.level, reorder=aim.units)
+
+    def order(self, view: View) -> Array:
+        return self.target(view).order(view.stock.position)
+
+
+@dataclass(frozen=True)
+class ProjectedStockout:
+    """Order the least quantity whose *projected* stock-out chance is at most `m h / (p + h)`.
+
+    The law of demand is rolled through the shelf and the open orders, sales lost where they run out, up to the window
+    that the order serves (`projection`). The default rule.
+
+    Parameters
+    ----------
+    m : multiple of the newsvendor's stock-out chance, > 0; without it 1, 1.2, 1.4, 1.5, 1.6 for lead times of 0 to 4
+        reviews, and 1.6 beyond: what comes near the optimum with Poisson demand.
+    """
+
+    m: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.m is None or self.m > 0, "policy.m", "a number above 0", self.m)
+
+    def target(self, view: View) -> Target:
+        assert len(view.path) == view.lead_time + 1, "a rule that needs the path was given none"
+        money = view.economics
+        m = _MULTIPLES[min(round(view.lead_time / view.review_period), 4)] if self.m is None else self.m
+        allowed = m * money.holding_cost / (money.stockout_cost + money.holding_cost)
+        allowed = np.minimum(np.broadcast_to(allowed, view.law.shape), 1.0)
+        wanted = projection.wanted(view.stock.on_hand, view.stock.pipeline, *view.atoms, np.ascontiguousarray(allowed))
+        return Target.of(view.stock.position + wanted, level=1.0 - allowed)
+
+    def order(self, view: View) -> Array:
+        return self.target(view).order(view.stock.position)
+
+
+_MULTIPLES = (1.0, 1.2, 1.4, 1.5, 1.6)
+
+Parametric = Cover | SafetyStock | QuantileOfSum | CappedBaseStock | ReorderPoint | ProjectedStockout
+
+POLICIES: dict[str, type[Parametric]] = {
     "cover": Cover,
     "safety-stock": SafetyStock,
     "quantile": QuantileOfSum,
     "capped": CappedBaseStock,
+    "reorder-point": ReorderPoint,
+    "projected": ProjectedStockout,
 }
+
+
+def needs_path(rule: object) -> bool:
+    """Whether a rule looks at single periods on the way to the arrival, not only at their sum."""
+    return bool(getattr(rule, "is_projecting", isinstance(rule, ProjectedStockout)))
+
+
+def path_horizons(lead_time: int, review_period: int) -> tuple[Horizon, ...]:
+    """The horizons of `View.path`: each period before the arrival, then the window that the order serves."""
+    return (*(Horizon(k, 1) for k in range(lead_time)), Horizon(lead_time, review_period))
 
 
 def policy(name: str, settings: Mapping[str, float] | None = None) -> Policy:
@@ -219,40 +327,6 @@ def policy(name: str, settings: Mapping[str, float] | None = None) -> Policy:
         if key not in known:
             raise ConfigError(f"policy.{key}", f"'{name}' has no such setting", nearest(key, known))
     return POLICIES[name](**(settings or {}))
-
-
-def replay_policy(
-    rule: Policy,
-    laws: Callable[[int], QuantileFunction],
-    demand: ArrayLike,
-    stock: Stock,
-    economics: Economics,
-    supply: Supply,
-    *,
-    unmet: Unmet = Unmet.LOST,
-    observed: ArrayLike | None = None,
-) -> Replay:
-    """Replay any rule on history, one period at a time, all items together.
-
-    Parameters
-    ----------
-    laws : gives, for period `t`, the law (B,) of demand over periods `t .. t + L + R - 1`, made from periods before
-        `t` only.
-    supply : one lead time and one review period for all items; the rest may differ.
-    demand, stock, economics, unmet, observed : as in `simulator.replay`.
-
-    Raises
-    ------
-    ConfigError : lead times or review periods differ; replay such groups apart.
-    """
-    spans, reviews = np.unique(supply.protected), np.unique(supply.review_period)
-    _require(len(spans) == 1 and len(reviews) == 1, "supply", "one lead time and review period", spans.tolist())
-    money, horizon, review = economics.for_items(len(stock.on_hand)), Horizon(0, int(spans[0])), int(reviews[0])
-
-    def decide(t: int, now: Stock) -> Array:
-        return rule.order(View(t - 1, now, horizon, laws(t), money, review)) if t % review == 0 else np.zeros(1)
-
-    return replay_steps(decide, demand, stock, economics, supply, unmet=unmet, observed=observed)
 
 
 def quantile_each(law: QuantileFunction, levels: ArrayLike) -> Array:

@@ -6,7 +6,7 @@ The order of events in one period, here and nowhere else:
 2. on-hand stock, pipeline and forecast are observed;
 3. the order is placed (only in review periods);
 4. demand happens: sales = min(on hand, demand), and the rest is lost, or owed (backlog);
-5. end stock and costs are counted.
+5. what has reached its shelf life is thrown away (the oldest sold first), then end stock and costs are counted.
 
 An order placed in period `t` with lead time `L` is on hand at the start of period `t + L`. With `L = 0` it is there
 before the demand of `t` itself. The next order that can change anything is placed `R` periods later (the review
@@ -17,9 +17,8 @@ rounded up to packs; nothing wanted is nothing ordered. Demand does not depend o
 With backlog `on_hand` is net stock: negative is owed. Numpy everywhere; numba is imported when `replay` first runs.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from enum import Enum
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -30,143 +29,9 @@ from shelfcast.errors import DataError
 from shelfcast.inventory import blocks
 from shelfcast.inventory.blocks import whole_packs
 from shelfcast.inventory.economics import Array, Economics, Ints, Supply
+from shelfcast.inventory.stock import Ledger, Replay, Rule, Stock, Unmet
 
-
-class Unmet(Enum):
-    """What becomes of demand that the shelf cannot meet."""
-
-    LOST = "lost"
-    BACKLOG = "backlog"
-
-
-@dataclass(frozen=True)
-class Stock:
-    """Units of B items at the start of a period, before anything is received.
-
-    Parameters
-    ----------
-    on_hand : (B,) units; negative is owed (backlog only).
-    pipeline : (B, L) units on order; slot 0 arrives this period, slot j in j periods.
-    """
-
-    on_hand: Array
-    pipeline: Array
-
-    @classmethod
-    def of(cls, on_hand: ArrayLike, n_slots: int) -> "Stock":
-        """Stock (B,) with an empty pipeline of `n_slots`."""
-        held = np.atleast_1d(np.asarray(on_hand, dtype=np.float64))
-        return cls(held, np.zeros((len(held), n_slots)))
-
-    @property
-    def on_order(self) -> Array:
-        """(B,) units in the pipeline."""
-        return np.asarray(self.pipeline.sum(axis=1))
-
-    @property
-    def position(self) -> Array:
-        """(B,) units on hand and on order, less what is owed. Receiving does not change it."""
-        return np.asarray(self.on_hand + self.on_order)
-
-    def take(self, rows: Ints) -> "Stock":
-        """The items at `rows`."""
-        return Stock(self.on_hand[rows], self.pipeline[rows])
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Order `min(cap, (target - position)+)`: every parametric rule that `replay` runs.
-
-    Parameters
-    ----------
-    target : order-up-to level in units: a number, (B,), or (B, T) for one level per period.
-    cap : most units wanted at once, a number or (B,).
-    """
-
-    target: Array
-    cap: Array
-
-    @classmethod
-    def base_stock(cls, target: ArrayLike) -> "Rule":
-        """Order up to `target`."""
-        return cls(np.asarray(target, dtype=np.float64), np.asarray(np.inf))
-
-    @classmethod
-    def capped(cls, target: ArrayLike, cap: ArrayLike) -> "Rule":
-        """Order up to `target`, but never more than `cap` at once."""
-        return cls(np.asarray(target, dtype=np.float64), np.asarray(cap, dtype=np.float64))
-
-    @classmethod
-    def constant(cls, quantity: ArrayLike) -> "Rule":
-        """Order `quantity` at every review, whatever the stock."""
-        return cls(np.asarray(np.inf), np.asarray(quantity, dtype=np.float64))
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """What happened to B items in one period, or summed over many; each column is (B,).
-
-    Parameters
-    ----------
-    ordered, received, sales : units.
-    short : units lost; with backlog, the units owed at the end of each period.
-    end_stock : units left on the shelf (summed over periods: unit-periods).
-    short_periods : periods in which something was short.
-    revenue, purchase, holding, stockout : money, undiscounted; purchase is paid on receipt.
-    cash : money, `price x sales - cost x received - storage x end stock`, discounted to the first period.
-    """
-
-    ordered: Array
-    received: Array
-    sales: Array
-    short: Array
-    end_stock: Array
-    short_periods: Array
-    revenue: Array
-    purchase: Array
-    holding: Array
-    stockout: Array
-    cash: Array
-
-    @property
-    def mismatch(self) -> Array:
-        """(B,) money: holding plus stock-out cost."""
-        return np.asarray(self.holding + self.stockout)
-
-    @property
-    def fill_rate(self) -> Array:
-        """(B,) share of demand sold at once with lost sales; 1 where there was none."""
-        wanted = self.sales + self.short
-        return np.divide(self.sales, wanted, out=np.ones_like(wanted), where=wanted > 0)
-
-    def __add__(self, other: "Ledger") -> "Ledger":
-        return Ledger(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
-
-    def where(self, counted: NDArray[np.bool_]) -> "Ledger":
-        """The same with zeros for items that are not `counted` (B,)."""
-        return Ledger(**{f.name: np.where(counted, getattr(self, f.name), 0.0) for f in fields(self)})
-
-
-@dataclass(frozen=True)
-class Replay:
-    """Result of many periods: the summed ledger, the stock after the last, and how many periods count.
-
-    Parameters
-    ----------
-    ledger : columns (B,), summed over counted periods; `cash` includes the credit for terminal stock.
-    stock : at the start of the period after the last.
-    periods, excluded : (B,) periods in the ledger, and periods left out because demand was not observed.
-    """
-
-    ledger: Ledger
-    stock: Stock
-    periods: Ints
-    excluded: Ints
-
-    @property
-    def mean_mismatch(self) -> Array:
-        """(B,) mismatch cost per counted period."""
-        return np.asarray(self.ledger.mismatch / np.maximum(self.periods, 1))
+__all__ = ["Ledger", "Replay", "Rule", "Stock", "Unmet", "replay", "replay_steps", "step", "steps"]
 
 
 def step(
@@ -177,6 +42,7 @@ def step(
     *,
     unmet: Unmet = Unmet.LOST,
     lead_time: ArrayLike | None = None,
+    shelf_life: ArrayLike = 0,
 ) -> tuple[Stock, Ledger]:
     """One period of B items, in the order of events above.
 
@@ -186,6 +52,7 @@ def step(
     order : (B,) units placed now, >= 0.
     demand : (B,) units, >= 0.
     lead_time : (B,) periods; without it, the width of the pipeline for all.
+    shelf_life : (B,) periods, as in `Supply`.
 
     Returns
     -------
@@ -208,9 +75,22 @@ def step(
     end = stock.on_hand + received - wanted
     shelf, short = np.maximum(end, 0.0), np.maximum(-end, 0.0)
     sales = np.maximum(stock.on_hand, 0.0) + received - shelf
-    after = Stock(shelf if unmet is Unmet.LOST else end, due[:, 1:])
-    units = np.stack((placed, received, sales, short, shelf, np.where(short > 0, 1.0, 0.0)), axis=1)
-    return after, _ledger(units, economics)
+    waste, recent = _spoiled(stock, received, shelf, np.broadcast_to(np.asarray(shelf_life), (n,)))
+    shelf = shelf - waste
+    after = Stock(shelf if unmet is Unmet.LOST else end - waste, due[:, 1:], recent)
+    counts = (np.where(short > 0, 1.0, 0.0), waste, np.where(placed > 0, 1.0, 0.0))
+    return after, Ledger.of(np.stack((placed, received, sales, short, shelf, *counts)), economics)
+
+
+def _spoiled(stock: Stock, received: Array, shelf: Array, life: Ints) -> tuple[Array, Array | None]:
+    """(B,) units to throw away, and the receipts to remember; with the oldest sold first, all beyond the last ones."""
+    longest = int(life.max(initial=0))
+    if not longest:
+        return np.zeros(len(shelf)), None
+    recent = np.concatenate((received[:, None], stock.receipts(longest)), axis=1)[:, :longest]
+    is_kept = np.arange(longest) < (life - 1)[:, None]
+    waste = np.maximum(shelf - np.where(is_kept, recent, 0.0).sum(axis=1), 0.0)
+    return np.where(life > 0, waste, 0.0), recent
 
 
 def replay(
@@ -241,31 +121,39 @@ def replay(
     terms, money = supply.for_items(n), economics.for_items(n)
     target = _levels(rule.target, n, n_periods)
     cap = np.broadcast_to(rule.cap, (n,))
-    if np.isnan(cap).any() or (np.isinf(target).any(axis=1) & np.isinf(cap)).any():
+    reorder = np.broadcast_to(np.asarray(rule.reorder, dtype=np.float64), (n,))
+    if np.isnan(cap).any() or np.isnan(reorder).any() or (np.isinf(target).any(axis=1) & np.isinf(cap)).any():
         raise DataError("a finite target or a finite cap for every item", "neither", "give one of them", table="rule")
-    numbers = np.stack(
-        (
-            terms.pack_size,
-            terms.minimum_order,
-            cap,
-            terms.review_period,
-            money.price,
-            money.cost,
-            money.storage,
-            money.discount,
-        )
-    )
-    width = max(stock.pipeline.shape[1], int(terms.lead_time.max(initial=0))) + 1
+    lead = terms.lead_time[:, None] if terms.drawn is None else _drawn(terms.drawn, n_periods)
+    width = max(stock.pipeline.shape[1], terms.longest) + 1
     due = np.zeros((width, n))
     due[: stock.pipeline.shape[1]] = stock.pipeline.T
     counted = np.ones((n, 1), dtype=bool) if seen is None else seen
     units, on_hand = np.zeros((blocks.N_FLOWS, n)), np.array(stock.on_hand, dtype=np.float64)
-    lead = np.ascontiguousarray(terms.lead_time)
-    _compiled()(wanted, target, counted, lead, numbers, unmet is Unmet.LOST, on_hand, due, units)
+    longest = int(terms.shelf_life.max(initial=0))
+    recent = np.ascontiguousarray(stock.receipts(longest)[:, ::-1].T)  # row -k % longest: k periods before the first
+    numbers, lead = _numbers(terms, money, cap, reorder), np.ascontiguousarray(lead)
+    _compiled()(wanted, target, counted, lead, numbers, unmet is Unmet.LOST, on_hand, due, recent, units)
     periods = np.full(n, n_periods) if seen is None else seen.sum(axis=1)
-    end = Stock(on_hand, np.roll(due, -n_periods % width, axis=0)[:-1].T.copy())
-    ledger = replace(_ledger(units[:6].T, money), cash=units[6] + _terminal(end, money, n_periods))
+    newest = np.roll(recent, -n_periods % longest, axis=0)[::-1].T.copy() if longest else None
+    end = Stock(on_hand, np.roll(due, -n_periods % width, axis=0)[:-1].T.copy(), newest)
+    ledger = replace(Ledger.of(units[:-1], money), cash=units[-1] + _terminal(end, money, n_periods))
     return Replay(ledger, end, periods, n_periods - periods)
+
+
+def _numbers(terms: Supply, money: Economics, cap: Array, reorder: Array) -> Array:
+    """(11, B) rows in the order that `blocks` names."""
+    supply = (terms.pack_size, terms.minimum_order, cap, terms.review_period)
+    return np.stack(
+        (*supply, money.price, money.cost, money.storage, money.discount, reorder, terms.shelf_life, money.order_cost)
+    )
+
+
+def _drawn(drawn: Ints, n_periods: int) -> Ints:
+    """(B, T) lead times, once there is one for every period."""
+    if drawn.shape[1] < n_periods:
+        raise DataError(f"lead times drawn for {n_periods} periods", f"{drawn.shape[1]}", table="supply")
+    return drawn[:, :n_periods]
 
 
 def replay_steps(
@@ -285,26 +173,62 @@ def replay_steps(
     """
     wanted, seen = _checked(demand, observed, stock)
     n, n_periods = wanted.shape
-    terms, money = supply.for_items(n), economics.for_items(n)
-    total = _ledger(np.zeros((n, 6)), money)
-    for t in range(n_periods):
-        asked = np.where(t % terms.review_period == 0, decide(t, stock), 0.0)
-        order = whole_packs(asked, terms.pack_size, terms.minimum_order)
-        stock, ledger = step(stock, order, wanted[:, t], money, unmet=unmet, lead_time=terms.lead_time)
-        ledger = replace(ledger, cash=ledger.cash * money.discount**t)
+    money, end = economics.for_items(n), stock
+    total = Ledger.of(np.zeros((8, n)), money)
+    for t, after, ledger in steps(decide, wanted, stock, money, supply, unmet=unmet):
         total += ledger if seen is None else ledger.where(seen[:, t])
-    total = replace(total, cash=total.cash + _terminal(stock, money, n_periods))
+        end = after
+    total = replace(total, cash=total.cash + _terminal(end, money, n_periods))
     periods = np.full(n, n_periods) if seen is None else seen.sum(axis=1)
-    return Replay(total, stock, periods, n_periods - periods)
+    return Replay(total, end, periods, n_periods - periods)
 
 
-def _ledger(units: Array, economics: Economics) -> Ledger:
-    """Columns of money from columns of units (B, 6); cash undiscounted."""
-    ordered, received, sales, short, end_stock, short_periods = units.T
-    revenue, purchase = economics.price * sales, economics.cost * received
-    holding, stockout = economics.holding_cost * end_stock, economics.stockout_cost * short
-    cash = revenue - purchase - economics.storage * end_stock
-    return Ledger(ordered, received, sales, short, end_stock, short_periods, revenue, purchase, holding, stockout, cash)
+def steps(
+    decide: Callable[[int, Stock], Array],
+    demand: Array,
+    stock: Stock,
+    economics: Economics,
+    supply: Supply,
+    *,
+    unmet: Unmet = Unmet.LOST,
+) -> Iterator[tuple[int, Stock, Ledger]]:
+    """Period by period: its number, the stock after it, and its ledger with cash discounted to the first period.
+
+    Where lead times are drawn, `decide` is shown open orders when they are planned to arrive, at the earliest in the
+    next period; only what arrives now is known to.
+    """
+    n, n_periods = demand.shape
+    terms, money = supply.for_items(n), economics.for_items(n)
+    lead = None if terms.drawn is None else _drawn(terms.drawn, n_periods)
+    placed: list[Array] = []
+    for t in range(n_periods):
+        shown = stock if lead is None else _as_planned(stock, placed, lead[:, :t], terms.lead_time)
+        asked = np.where(t % terms.review_period == 0, decide(t, shown), 0.0)
+        order = whole_packs(asked, terms.pack_size, terms.minimum_order)
+        placed.append(order)
+        arrives = terms.lead_time if lead is None else lead[:, t]
+        stock, ledger = step(
+            stock, order, demand[:, t], money, unmet=unmet, lead_time=arrives, shelf_life=terms.shelf_life
+        )  # fmt: skip
+        yield t, stock, replace(ledger, cash=ledger.cash * money.discount**t)
+
+
+def _as_planned(stock: Stock, placed: list[Array], lead: Ints, planned: Ints) -> Stock:
+    """The stock with open orders at the periods they were planned for; `placed` and `lead` up to the period before.
+
+    What was on order before the first period keeps its place.
+    """
+    n, t = len(stock.on_hand), len(placed)
+    pipeline = np.zeros((n, max(stock.pipeline.shape[1], int(planned.max(initial=0)), 1) + 1))
+    pipeline[:, : stock.pipeline.shape[1]] = stock.pipeline
+    rows = np.arange(n)
+    for back in range(1, min(t, pipeline.shape[1] - 1) + 1):
+        order, comes = placed[t - back], lead[:, t - back] - back
+        is_open = (comes > 0) & (order > 0)
+        moved, at = np.where(is_open, order, 0.0), np.where(is_open, comes, 0)
+        pipeline[rows, at] -= moved
+        pipeline[rows, np.where(is_open, np.maximum(planned - back, 1), 0)] += moved
+    return replace(stock, pipeline=pipeline)
 
 
 def _terminal(stock: Stock, economics: Economics, n_periods: int) -> Array:

@@ -50,6 +50,7 @@ class ReportInputs:
     segments : the same with `segment_kind` and `segment` (lead, span and level may be left out).
     calibration : model, level, below, at_most, n: shares of observed demand below, and at most, each quantile.
     orders : as `inventory.orders` makes them.
+    savings : tables of a replay by name, as `simulating` makes them.
     attention : products worth a look; found by `worth_a_look` without it.
     max_products : most products with charts; the largest are kept.
     currency : sign put before money, as "£".
@@ -69,6 +70,7 @@ class ReportInputs:
     segments: pl.DataFrame | None = None
     calibration: pl.DataFrame | None = None
     orders: pl.DataFrame | None = None
+    savings: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     attention: Sequence[Attention] | None = None
     max_products: int = 1200
     currency: str = ""

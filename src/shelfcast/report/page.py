@@ -16,7 +16,7 @@ from shelfcast.errors import StoreError
 from shelfcast.report.inputs import ReportInputs
 from shelfcast.report.payload import payload
 
-_SCRIPTS = ("base.js", "charts.js", "sections.js", "products.js")
+_SCRIPTS = ("base.js", "charts.js", "sections.js", "savings.js", "products.js")
 _ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 

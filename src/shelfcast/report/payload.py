@@ -12,6 +12,7 @@ from shelfcast.report.inputs import Attention, Kind, ReportInputs
 from shelfcast.report.look import day, span_text, worth_a_look
 from shelfcast.report.numbers import clean, plural, short, spoken
 from shelfcast.report.risks import protected
+from shelfcast.report.savings import savings
 from shelfcast.report.total import total
 
 _MOST_ATTENTION = 25
@@ -40,6 +41,7 @@ def payload(inputs: ReportInputs) -> dict[str, Any]:
         "scores": products.past_columns(inputs, listed),
         "attention": _attention(inputs, listed, attention),
         "orders": _orders(inputs, listed),
+        "savings": savings(inputs.savings, inputs.currency),
         "total": _total(panel, seen, listed, now, past),
     }
     return made | {"tiles": _tiles(inputs, made, now, seen, listed)}

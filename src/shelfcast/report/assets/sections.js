@@ -100,7 +100,7 @@ function lookCard(group) {
   return el("div", { class: "card" }, el("h3", {}, el("span", { class: "flag " + KIND_CLASS[group.kind] }, KIND_TITLE[group.kind] || group.kind), el("span", { class: "quiet" }, group.n > group.rows.length ? ` ${group.rows.length} shown of ${num(group.n)}` : " " + num(group.n))), list, more);
 }
 function drawNavigation() {
-  const names = { total: "Total", look: "Worth a look", orders: "Orders", products: "Products", accuracy: "Accuracy", calibration: "Calibration", glossary: "How to read" };
+  const names = { total: "Total", look: "Worth a look", orders: "Orders", savings: "Savings", products: "Products", accuracy: "Accuracy", calibration: "Calibration", glossary: "How to read" };
   const links = Object.entries(names).map(([id, text]) => [byId(id), el("a", { href: "#" + id }, text)]);
   byId("nav").append(...links.map(([, link]) => link));
   for (const [name, value] of R.header.facts) byId("facts").append(el("dt", {}, name), el("dd", {}, value));

@@ -1,0 +1,189 @@
+"""The projected stock-out: what the shelf will hold when an order arrives, and how often that is too little.
+
+Demand of the periods before the arrival is rolled through stock and open orders with lost sales, so the shelf at the
+arrival is a law of its own; the order is the least quantity at which the stock-out probability of the window it serves
+is allowed. Periods are taken as independent. Arithmetic is on a lattice of whole units, exact for whole demand up to
+`MOST_CELLS` units in all the periods together; for larger items a cell holds more units, and what falls between two
+cells is shared between them, which keeps the mean. Plain functions on arrays, compiled by numba when first used.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from shelfcast.inventory.economics import Array
+from shelfcast.laws import Counts, QuantileFunction
+
+MOST_CELLS = 256
+N_POINTS = 128  # equally likely values that stand for a law that is no table of counts
+
+
+def atoms(laws: Sequence[QuantileFunction]) -> tuple[Array, Array]:
+    """Values (B, K, Q) in units and their probabilities, of K laws of B items."""
+    found = [_points(law) for law in laws]
+    width = max(values.shape[-1] for values, _ in found)
+    padded = [[np.pad(x, ((0, 0), (0, width - x.shape[-1]))) for x in pair] for pair in found]
+    values, weights = (np.stack([pair[side] for pair in padded], axis=1) for side in (0, 1))
+    return np.ascontiguousarray(values), np.ascontiguousarray(weights)
+
+
+def _points(law: QuantileFunction) -> tuple[Array, Array]:
+    """Values and probabilities (B, Q) that stand for a law: its own table, or equally likely quantiles."""
+    if isinstance(law, Counts):
+        table = np.asarray(law.table, dtype=np.float64)
+        return np.broadcast_to(np.arange(table.shape[-1], dtype=np.float64), table.shape), table
+    values = np.asarray(law.quantile((np.arange(N_POINTS) + 0.5) / N_POINTS), dtype=np.float64)
+    return values, np.full(values.shape, 1.0 / N_POINTS)
+
+
+def wanted(on_hand: Array, pipeline: Array, values: Array, weights: Array, allowed: Array) -> Array:
+    """(B,) units to order now.
+
+    Parameters
+    ----------
+    on_hand : (B,) units; negative is owed.
+    pipeline : (B, W) units by period of arrival, the present one first.
+    values, weights : (B, K, Q) as `atoms` gives them: K - 1 single periods, then the window the order serves.
+    allowed : (B,) stock-out probability in that window.
+    """
+    order: Array = _compiled()(on_hand, pipeline, values, weights, allowed)
+    return order
+
+
+def _orders(on_hand: Array, pipeline: Array, values: Array, weights: Array, allowed: Array) -> Array:
+    """As `wanted`, item by item."""
+    n, n_laws = values.shape[:2]
+    out = np.zeros(n)
+    for i in range(n):
+        if allowed[i] >= 1.0:
+            continue
+        width = _cell(values[i], weights[i])
+        chances = _lattice(values[i], weights[i], width)
+        shelf = _shelf(on_hand[i], pipeline[i], chances, width, n_laws - 1)
+        cells = _least(shelf, chances[n_laws - 1], allowed[i])
+        out[i] = (cells + 0.5) * width if width > 1.0 and cells > 0.0 else cells  # half a cell: a cell has a middle
+    return out
+
+
+def _cell(values: Array, weights: Array) -> float:
+    """Units a cell: 1, or more where the highest demands of all periods exceed the lattice."""
+    total = 0.0
+    for k in range(len(values)):
+        top = 0.0
+        for q in range(values.shape[1]):
+            if weights[k, q] > 1e-12:
+                top = max(top, values[k, q])
+        total += top
+    return max(1.0, total / MOST_CELLS)
+
+
+def _lattice(values: Array, weights: Array, width: float) -> Array:
+    """(K, M) chances of demand in cells; a value between two cells is shared so that the mean is kept."""
+    top = 0.0
+    for k in range(len(values)):
+        for q in range(values.shape[1]):
+            if weights[k, q] > 1e-12:
+                top = max(top, values[k, q])
+    out = np.zeros((len(values), int(top / width) + 2))
+    for k in range(len(values)):
+        for q in range(values.shape[1]):
+            if weights[k, q] > 1e-12:
+                place = values[k, q] / width
+                below = int(place)
+                out[k, below] += weights[k, q] * (1.0 - (place - below))
+                out[k, below + 1] += weights[k, q] * (place - below)
+    return out
+
+
+def _shelf(on_hand: float, pipeline: Array, chances: Array, width: float, lead: int) -> Array:
+    """(C,) chances of stock at the arrival, in cells; the last cell holds all that can never run out."""
+    n_cells = len(chances) * (chances.shape[1] - 1) + 1
+    shelf = _moved(_start(0.0, n_cells), max(on_hand, 0.0) / width)
+    owed = max(-on_hand, 0.0)  # a backlog is delivered from what comes first
+    for k in range(lead + 1):
+        comes = pipeline[k] if k < len(pipeline) else 0.0
+        if k == lead:
+            for later in range(lead + 1, len(pipeline)):
+                comes += pipeline[later]
+        paid = min(owed, comes)
+        owed -= paid
+        shelf = _moved(shelf, (comes - paid) / width)
+        if k < lead:
+            shelf = _sold(shelf, chances[k])
+    return shelf
+
+
+def _start(place: float, n_cells: int) -> Array:
+    out = np.zeros(n_cells)
+    out[int(place)] = 1.0
+    return out
+
+
+def _moved(shelf: Array, cells: float) -> Array:
+    """Stock after `cells` more have come."""
+    if cells <= 0.0:
+        return shelf
+    n = len(shelf)
+    cells = min(cells, float(n))
+    whole = int(cells)
+    part = cells - whole
+    out = np.zeros(n)
+    for x in range(n):
+        if shelf[x] > 0.0:
+            out[min(x + whole, n - 1)] += shelf[x] * (1.0 - part)
+            out[min(x + whole + 1, n - 1)] += shelf[x] * part
+    return out
+
+
+def _sold(shelf: Array, chance: Array) -> Array:
+    """Stock after one period of demand, with lost sales; the last cell stays, since it never runs out."""
+    n, m = len(shelf), len(chance)
+    out = np.zeros(n)
+    for x in range(n - 1):
+        if shelf[x] > 1e-15:
+            most = min(x + 1, m)
+            for d in range(most):
+                out[x - d] += shelf[x] * chance[d]
+            rest = 0.0
+            for d in range(most, m):
+                rest += chance[d]
+            out[0] += shelf[x] * rest
+    out[n - 1] += shelf[n - 1]
+    return out
+
+
+def _least(shelf: Array, chance: Array, allowed: float) -> float:
+    """Fewest cells to order so that demand exceeds stock plus order with at most the allowed chance; between two whole
+    cells the chance is taken as linear."""
+    n, m = len(shelf), len(chance)
+    short = np.zeros(m)  # chance that demand exceeds stock by exactly d
+    for x in range(min(n, m)):
+        if shelf[x] > 1e-15:
+            for d in range(x + 1, m):
+                short[d - x] += shelf[x] * chance[d]
+    above, before = 0.0, 0.0
+    for d in range(m - 1, 0, -1):
+        before = above
+        above += short[d]
+        if above > allowed:  # ordering d - 1 leaves `above`, ordering d leaves `before`
+            return float(d - 1 + (above - allowed) / (above - before))
+    return 0.0
+
+
+_PARTS = (_cell, _lattice, _start, _moved, _sold, _shelf, _least)
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> Any:
+    """The compiled `_orders`; kept on disk where the machine allows it."""
+    from numba import njit
+    from numba.extending import register_jitable
+
+    for part in _PARTS:
+        register_jitable(part)
+    try:
+        return njit(cache=True)(_orders)
+    except RuntimeError:  # numba finds no folder that it may write to
+        return njit(_orders)

@@ -1,0 +1,155 @@
+"""A replay of a small made-up shop: tables, the base, what is known when, censored periods, and the command."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from commandline import shelfcast
+from shelfcast.config import SimulateConfig
+from shelfcast.data.panel import Panel
+from shelfcast.errors import ConfigError
+from shelfcast.inventory.economics import Economics, Supply
+from shelfcast.models.table import forecaster
+from shelfcast.replays import Cell, groups, nearest_observed, stretch
+from shelfcast.simulating import equal_fill, plan, simulate
+from shop import SCHEMA, draw
+
+SMALL = {"periods": 28, "tuning_periods": 28, "critical_ratios": (0.8, 0.95), "packs": (6,), "lead_times": (2,)}
+TERMS = (Supply(1, 7), Economics(0.1, 0.9, 2.0, 1.0))
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.9, 0.975)
+
+
+@pytest.fixture(scope="module")
+def panel():
+    frame, _ = draw(12, 140, seed=3, stock_outs=0.08)
+    return Panel.from_frame(frame, SCHEMA)
+
+
+def replayed(panel, names=("recent-quantiles",), **settings):
+    made = plan(panel, SimulateConfig(**{**SMALL, **settings}), *TERMS)
+    return simulate(made, lambda name, horizons: forecaster(name, horizons=horizons, levels=LEVELS), names)
+
+
+@pytest.fixture(scope="module")
+def tables(panel):
+    return replayed(panel, ("seasonal-naive", "season-profile")).tables()
+
+
+def test_every_rule_of_every_model_has_a_row_and_the_oracle_is_cheapest(tables):
+    table = tables["savings"]
+    rules = table.filter(pl.col("policy") != "oracle")
+    assert rules.group_by("model").len()["len"].to_list() == [10, 10]
+    oracle = table.filter(pl.col("policy") == "oracle")["cost"][0]
+    assert (rules["cost"] > oracle).all()
+    assert rules["regret_captured"][0] == 0.0
+    assert rules["regret_captured"].max() < 1.0
+    assert rules["fill_rate"].is_between(0.3, 1.0).all()
+
+
+def test_the_ladder_agrees_with_the_costs(tables):
+    cost = {(r["model"], r["policy"]): r["cost"] for r in tables["savings"].iter_rows(named=True)}
+    for row in tables["ladder"].iter_rows(named=True):
+        own, other = cost[row["model"], row["policy"]], cost[row["against_model"], row["against_policy"]]
+        assert row["relative"] == pytest.approx(own / other - 1)
+        assert row["saved"] == pytest.approx(other - own)
+        assert row["low"] <= row["relative"] + 1e-9
+        assert row["high"] >= row["relative"] - 1e-9
+    kinds = tables["ladder"].group_by("kind").len().sort("kind")
+    assert dict(kinds.iter_rows()) == {"base": 20, "forecast": 10, "rung before": 18}
+
+
+def test_other_terms_and_errors_are_set_against_the_base_under_the_same(tables):
+    grid = tables["grid"]
+    assert set(grid["varies"]) == {"critical_ratio", "lead_time", "pack_size", "random lead"}
+    first = grid.filter(pl.col("model") == "seasonal-naive", pl.col("policy") == "cover")
+    assert (first["against_base"] == 0).all()
+    high = grid.filter(pl.col("critical_ratio") == 0.95, pl.col("policy") == "projected")["fill_rate"]
+    low = grid.filter(pl.col("critical_ratio") == 0.8, pl.col("policy") == "projected")["fill_rate"]
+    assert (high > low).all()
+    errors = tables["sensitivity"]["error"].unique().sort().to_list()
+    assert errors == ["costs 20 % too high", "costs 20 % too low", "orders a period late"]
+    assert equal_fill(grid, tables["savings"]).height == 18
+
+
+def test_settings_come_from_the_tuning_period_alone(panel, tables):
+    """Rewriting the test period changes costs, and no setting."""
+    demand = np.array(panel.demand)
+    demand[panel.row_periods() > panel.last - 28] *= 3
+    other = replayed(replace(panel, demand=demand), ("seasonal-naive", "season-profile")).tables()
+    assert other["settings"].equals(tables["settings"])
+    assert other["savings"]["cost"][0] != tables["savings"]["cost"][0]
+
+
+def test_censored_periods_are_left_out_or_counted_as_declared(panel):
+    supply, economics = (x.for_items(panel.n_series) for x in TERMS)
+    arguments = (panel, panel.last - 27, 28, supply, economics)
+    start = np.ones(panel.n_series)
+    excluded = stretch(*arguments, imputed=False, start=start)
+    imputed = stretch(*arguments, imputed=True, start=start)
+    assert not excluded.counted.all()
+    assert imputed.counted.all()
+    assert np.array_equal(excluded.demand, imputed.demand)
+
+
+def test_unobserved_demand_is_the_nearest_before_else_after():
+    demand = np.array([[0.0, 4.0, 0.0, 7.0], [0.0, 0.0, 0.0, 5.0], [0.0, 0.0, 0.0, 0.0]])
+    seen = np.array([[0, 1, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=bool)
+    assert nearest_observed(demand, seen).tolist() == [[4, 4, 4, 7], [5, 5, 5, 5], [0, 0, 0, 0]]
+
+
+def test_nothing_counts_before_the_first_order_can_arrive(panel):
+    supply, economics = (x.for_items(panel.n_series) for x in (Supply(3, 7), TERMS[1]))
+    past = stretch(panel, panel.last - 27, 28, supply, economics, imputed=True, start=np.ones(panel.n_series))
+    for cell, free in ((Cell(), 3), (Cell(lead_time=5), 5), (Cell(late=1), 4)):
+        (part,) = groups(past, None, cell)
+        assert part.trial.counted[:, :free].sum() == 0
+        assert part.trial.counted[:, free:].all()
+    assert part.trial.lead_time == 3
+
+
+def test_too_short_panels_and_unknown_policies_are_refused(panel):
+    with pytest.raises(
+        ConfigError, match=r"simulate: 28 periods of tuning and 200 of test need 230; the panel has 140"
+    ):
+        plan(panel, SimulateConfig(periods=200, tuning_periods=28), *TERMS)
+    with pytest.raises(ConfigError, match="did you mean 'projected'"):
+        plan(panel, SimulateConfig(policies=("projcted",)), *TERMS)
+
+
+def test_the_command_stores_tables_and_the_report_shows_them(tmp_path):
+    frame, _ = draw(6, 140, seed=4)
+    frame.write_parquet(tmp_path / "sales.parquet")
+    (tmp_path / "shop.toml").write_text(
+        """
+[sales]
+path = "sales.parquet"
+in_stock = "in_stock"
+[forecast]
+model = "season-profile"
+[orders]
+review_period = 7
+holding_cost = 0.1
+stockout_cost = 0.9
+[simulate]
+periods = 28
+critical_ratios = [0.9]
+packs = []
+policies = ["cover", "projected"]
+"""
+    )
+    result = shelfcast("simulate", tmp_path / "shop.toml", "--json")
+    assert result.code == 0, result.err
+    made = json.loads(result.out)
+    assert {row["policy"] for row in made["savings"]} == {
+        "oracle",
+        "cover",
+        "cover, tuned",
+        "projected",
+        "projected, tuned",
+    }
+    assert shelfcast("report", tmp_path / "shop.toml").code == 0
+    page = (tmp_path / "shelfcast-out" / "report.html").read_text()
+    assert "The cheapest is" in page or "No rule was cheaper" in page

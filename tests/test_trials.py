@@ -1,0 +1,91 @@
+"""Trials: what a rule may see, blocks that add up, segments, and the oracle as a bound."""
+
+import numpy as np
+import pytest
+
+from shelfcast.errors import ConfigError
+from shelfcast.horizons import Horizon
+from shelfcast.inventory.economics import Economics, Supply
+from shelfcast.inventory.policies import CappedBaseStock, Cover, ProjectedStockout, QuantileOfSum
+from shelfcast.inventory.stock import Stock
+from shelfcast.inventory.trials import Oracle, Segmented, Trial, run_rule, with_costs
+from shelfcast.laws import Counts
+
+N, LENGTH = 40, 30
+
+
+def trial(lead=2, review=1, pack=1.0, *, seed=0, **more):
+    rng = np.random.default_rng(seed)
+    demand = rng.poisson(5.0, (N, LENGTH)).astype(float)
+    counted = rng.random((N, LENGTH)) < 0.9
+    counted[:, :lead] = False
+    supply = Supply(lead, review, pack, **more)
+    return Trial(demand, counted, Stock.of(np.full(N, 5.0 * (lead + review)), lead), Economics(0.5, 4.5), supply)
+
+
+def laws(t, horizon):
+    return Counts.poisson(np.full(N, 5.0 * horizon.span))
+
+
+def test_blocks_add_up_whatever_their_length():
+    outcomes = [run_rule(trial(), QuantileOfSum(), laws, n) for n in (1, 7, LENGTH)]
+    assert [o.cost.shape[1] for o in outcomes] == [30, 5, 1]
+    for name in ("cost", "sales", "short", "end_stock", "orders", "periods", "ordered_squares", "cash"):
+        totals = [getattr(o, name).sum(axis=1) for o in outcomes]
+        assert np.allclose(totals[0], totals[1])
+        assert np.allclose(totals[0], totals[2])
+    assert outcomes[0].total("cost") == pytest.approx(outcomes[0].total("holding") + outcomes[0].total("stockout"))
+    assert outcomes[0].total("periods") == trial().counted.sum()
+
+
+def test_periods_that_do_not_count_change_no_stock():
+    some, every = trial(), trial()
+    every.counted[:] = True
+    partly = run_rule(some, Cover(3.0), laws, 1)
+    whole = run_rule(every, Cover(3.0), laws, 1)
+    assert np.allclose(partly.cost, np.where(some.counted, whole.cost, 0.0))
+
+
+def test_a_rule_is_shown_the_laws_of_its_own_period_and_planned_lead_time():
+    asked = []
+
+    def watching(t, horizon):
+        asked.append((t, horizon))
+        return laws(t, horizon)
+
+    run_rule(trial(lead=2, review=2), ProjectedStockout(), watching, 8)
+    assert {t for t, _ in asked} == set(range(0, LENGTH, 2))
+    assert {h for _, h in asked} == {Horizon(0, 1), Horizon(1, 1), Horizon(2, 2), Horizon(0, 4)}
+
+
+def test_segments_order_by_their_own_rule():
+    which = np.arange(N) % 2
+    mixed = run_rule(trial(), Segmented((Cover(2.0), Cover(5.0)), which), laws, LENGTH)
+    low, high = (run_rule(trial(), Cover(k), laws, LENGTH) for k in (2.0, 5.0))
+    assert np.allclose(mixed.cost[which == 0], low.cost[which == 0])
+    assert np.allclose(mixed.cost[which == 1], high.cost[which == 1])
+
+
+@pytest.mark.parametrize(("lead", "review", "pack"), [(0, 1, 1.0), (2, 1, 1.0), (3, 2, 1.0), (2, 1, 12.0)])
+def test_no_rule_beats_the_oracle(lead, review, pack):
+    here = trial(lead, review, pack)
+    perfect = run_rule(here, Oracle(here.demand, here.supply, here.economics), laws, LENGTH)
+    best = perfect.total("cost")
+    if pack == 1.0:
+        assert perfect.total("short") == 0.0
+    for rule in (Cover(3.0), QuantileOfSum(), CappedBaseStock(), ProjectedStockout()):
+        assert run_rule(here, rule, laws, LENGTH).total("cost") > best
+
+
+def test_wrong_costs_change_decisions_and_not_charges():
+    here = trial()
+    told = Trial(here.demand, here.counted, here.stock, here.economics, here.supply, Economics(0.5, 45.0))
+    right, wrong = (run_rule(t, QuantileOfSum(), laws, LENGTH) for t in (here, told))
+    assert wrong.total("ordered") > right.total("ordered")
+    assert wrong.total("holding") == pytest.approx(0.5 * wrong.total("end_stock"))
+    assert with_costs(here, 0.8).economics.critical_ratio == pytest.approx(0.8)
+
+
+def test_mixed_lead_times_are_refused():
+    with pytest.raises(ConfigError, match="one lead time for all items"):
+        Trial(np.ones((2, 3)), np.ones((2, 3), bool), Stock.of([1.0, 1.0], 2), Economics(1.0, 9.0), Supply([1, 2]))
