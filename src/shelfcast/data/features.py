@@ -2,7 +2,7 @@
 
 Every feature is causal: of demand, stock and past columns nothing after the origin is read; known and calendar columns
 are read over the target. Demand-like ones are over the scale, so that one model serves slow and fast products. NaN
-means absent: a product line without a column costs nothing. Definitions and sources are in `docs/features.md`.
+means absent: a product line without a column costs nothing.
 """
 
 import json

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
 from shelfcast.data.panel import Panel
+from shelfcast.errors import DataError
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 
@@ -67,3 +68,13 @@ class Forecaster(Protocol):
     def save(self, folder: Path) -> None:
         """Write what `fit` learned; `load` is the inverse."""
         ...
+
+
+def refuse_unknown(panel: Panel, origins: Sequence[int]) -> None:
+    """Raise DataError where an origin lies after the last period with demand."""
+    if max(origins) > panel.last:
+        raise DataError(
+            f"origins up to {panel.date(panel.last)}, the last period with demand",
+            f"{panel.date(max(origins))}",
+            "forecast from an origin that is known",
+        )

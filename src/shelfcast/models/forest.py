@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from shelfcast.data.features import Features
 from shelfcast.data.panel import Panel
-from shelfcast.errors import ConfigError, DataError, NotFittedError, StoreError
+from shelfcast.errors import ConfigError, NotFittedError, StoreError
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
-from shelfcast.models.base import DEFAULT_LEVELS, Ability
+from shelfcast.models.base import DEFAULT_LEVELS, Ability, refuse_unknown
 from shelfcast.models.leaves import Leaves
 from shelfcast.models.trees import Growth, Trees, grow_trees
 
@@ -129,12 +129,7 @@ class QuantileForest:
         """Forecast every series at every origin; memory is bounded by shards of series and blocks of rows."""
         if self.features_ is None:
             raise NotFittedError(f"'{self.name}' has not been fitted; call fit(panel) before predict.")
-        if max(origins) > panel.last:
-            raise DataError(
-                f"origins up to {panel.date(panel.last)}, the last period with demand",
-                f"{panel.date(max(origins))}",
-                "forecast from an origin that is known",
-            )
+        refuse_unknown(panel, origins)
         shape = (panel.n_series, len(origins), len(self.horizons), len(self.levels))
         values, mean = np.zeros(shape, dtype=np.float32), np.zeros(shape[:-1], dtype=np.float32)
         begin = 0

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfcast.data.panel import Panel
-from shelfcast.errors import ConfigError, DataError, NotFittedError, StoreError
+from shelfcast.errors import ConfigError, NotFittedError, StoreError
 from shelfcast.forecast import Forecast, concat_series
 from shelfcast.horizons import Horizon
-from shelfcast.models.base import DEFAULT_LEVELS, Ability
+from shelfcast.models.base import DEFAULT_LEVELS, Ability, refuse_unknown
 from shelfcast.models.launches import LaunchProfile
 
 Array = NDArray[np.float64]
@@ -92,12 +92,7 @@ class LocalForecaster(ABC):
         """Forecast every series at every origin; memory is bounded by shards of series."""
         if self.launches_ is None:
             raise NotFittedError(f"'{self.name}' has not been fitted; call fit(panel) before predict.")
-        if max(origins) > panel.last:
-            raise DataError(
-                f"origins up to {panel.date(panel.last)}, the last period with demand",
-                f"{panel.date(max(origins))}",
-                "forecast from an origin that is known",
-            )
+        refuse_unknown(panel, origins)
         periods = max(panel.last - panel.first + 1, 1)
         parts = [self._predict_shard(piece, origins) for piece in shards(panel, _SHARD_CELLS // max(periods, 1000))]
         return concat_series(parts)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from shelfcast.data.panel import Panel
-from shelfcast.errors import ConfigError, DataError, NotFittedError, StoreError
+from shelfcast.errors import ConfigError, NotFittedError, StoreError
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
-from shelfcast.models.base import DEFAULT_LEVELS, Ability
+from shelfcast.models.base import DEFAULT_LEVELS, Ability, refuse_unknown
 from shelfcast.networks.settings import Compute, NetworkConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -100,12 +100,7 @@ class NetworkForecaster:
         from shelfcast.networks import fitting, prediction
 
         fitted = self._fitted("call fit(panel) before predict")
-        if max(origins) > panel.last:
-            raise DataError(
-                f"origins up to {panel.date(panel.last)}, the last period with demand",
-                f"{panel.date(max(origins))}",
-                "forecast from an origin that is known",
-            )
+        refuse_unknown(panel, origins)
         fitting.check_columns(fitted, panel)
         fitted = fitting.on_device(fitted, self.compute)
         whole_blocks = self.network.encoder == "lstm"
