@@ -26,7 +26,7 @@ def test_nothing_after_the_origin_moves_a_feature(shop_panel, seed):
 
 
 def test_histories_of_groups_are_those_of_the_origin_too(shop_panel):
-    """Growth of groups at an origin is nearly the same if learned on a longer panel (the offset of scales may differ)."""
+    """Growth of groups at an origin is nearly the same if learned on more (offsets of scales may differ)."""
     short, long = Features.learn(shop_panel.as_of(ORIGIN)), Features.learn(shop_panel)
     kept = [i for i, name in enumerate(short.names) if name in long.names and not name.endswith(" rank")]
     one, other = rows_at(short, shop_panel, ORIGIN)[0], rows_at(long, shop_panel, ORIGIN)[0]

@@ -51,7 +51,7 @@ function sensitivityTable(rows, model, key, title) {
 }
 function drawSavings() {
   const S = R.savings;
-  if (!S) return empty("savings", "Savings", "Nothing was replayed: `shelfcast simulate` shows what rules and forecasts are worth in money.");
+  if (!S) return empty("savings", "Savings", "Nothing was replayed: shelfcast simulate shows what rules and forecasts are worth in money.");
   heading("savings", "Savings", `${S.reading} Every rule met the same demand, start and lead times; the base is ${S.base[1]} with ${S.base[0]}. Coloured numbers have an interval that excludes zero.`);
   const host = el("div", {}), last = S.models[S.models.length - 1];
   const show = (model) => {
