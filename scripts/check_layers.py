@@ -101,7 +101,11 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
     "pydantic": {"config": "settings are checked here only"},
     "typer": {"cli": "commands", "__main__": "commands"},
     "rich": {"cli": "progress and tables"},
-    "torch": {"networks": "the only home of nets; models import it when one is fitted, read or asked to forecast"},
+    "torch": {
+        "networks": "the only home of nets; models import it when one is fitted, read or asked to forecast",
+        "inventory/twin": "the simulator with gradients",
+        "inventory/learning": "trains buying rules through it; what is learned runs without torch",
+    },
     "lightgbm": {},
     "statsforecast": {"models/classical": "automatic textbook methods, an optional extra"},
     "pandas": {},

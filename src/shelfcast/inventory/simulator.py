@@ -31,7 +31,7 @@ from shelfcast.inventory.blocks import whole_packs
 from shelfcast.inventory.economics import Array, Economics, Ints, Supply
 from shelfcast.inventory.stock import Ledger, Replay, Rule, Stock, Unmet
 
-__all__ = ["Ledger", "Replay", "Rule", "Stock", "Unmet", "replay", "replay_steps", "step", "steps"]
+__all__ = ["Ledger", "Replay", "Rule", "Stock", "Unmet", "replay", "replay_steps", "step", "steps", "trade"]
 
 
 def step(
@@ -72,14 +72,22 @@ def step(
     due[:, : stock.pipeline.shape[1]] = stock.pipeline
     due[np.arange(n), slot] += placed
     received = due[:, 0]
-    end = stock.on_hand + received - wanted
-    shelf, short = np.maximum(end, 0.0), np.maximum(-end, 0.0)
-    sales = np.maximum(stock.on_hand, 0.0) + received - shelf
+    shelf, short, sales = trade(stock.on_hand, received, wanted)
     waste, recent = _spoiled(stock, received, shelf, np.broadcast_to(np.asarray(shelf_life), (n,)))
     shelf = shelf - waste
-    after = Stock(shelf if unmet is Unmet.LOST else end - waste, due[:, 1:], recent)
+    after = Stock(shelf if unmet is Unmet.LOST else shelf - short, due[:, 1:], recent)
     counts = (np.where(short > 0, 1.0, 0.0), waste, np.where(placed > 0, 1.0, 0.0))
     return after, Ledger.of(np.stack((placed, received, sales, short, shelf, *counts)), economics)
+
+
+def trade(on_hand: Any, received: Any, demand: Any) -> tuple[Any, Any, Any]:
+    """Shelf, shortage and sales (B,) of one period: what is received meets what is wanted.
+
+    Arrays or tensors alike, so that `twin` differentiates through the very arithmetic that `step` counts with.
+    """
+    end = on_hand + received - demand
+    shelf, short = end.clip(0.0), (-end).clip(0.0)
+    return shelf, short, on_hand.clip(0.0) + received - shelf
 
 
 def _spoiled(stock: Stock, received: Array, shelf: Array, life: Ints) -> tuple[Array, Array | None]:
