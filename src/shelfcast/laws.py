@@ -5,6 +5,7 @@ Convention: `quantile(a)` is the smallest value whose cdf reaches `a` (linearly 
 weight below zero. The batch shape is `*b`; levels are numbers in (0, 1), never percent.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import erf, sqrt
 from statistics import NormalDist
@@ -251,6 +252,34 @@ class Counts:
         cumulative = np.cumsum(self.table, axis=-1)[..., None, :]
         return np.asarray((cumulative < rng.random((*self.shape, n))[..., None]).sum(axis=-1), dtype=np.float64)
 
+
+def mixture(laws: Sequence[QuantileFunction], weights: ArrayLike, levels: ArrayLike) -> Grid:
+    """One of several laws (B,), each with its chance: `F(x) = sum of weight_m F_m(x)`, as a grid of its quantiles.
+
+    Parameters
+    ----------
+    weights : (B, M) chances that sum to 1.
+    levels : (Q,) of the grid.
+
+    Examples
+    --------
+    >>> few, many = (Counts(np.eye(9)[[units]]) for units in (2, 8))
+    >>> mixture([few, many], [[0.75, 0.25]], [0.5, 0.9]).values.tolist()
+    [[2.0, 8.0]]
+    """
+    share = np.asarray(weights, dtype=np.float64)
+    points = np.concatenate([law.quantile(_MIDDLES) for law in laws], axis=-1)
+    mass = (share[:, :, None] * _MASSES).reshape(len(share), -1)
+    order = np.argsort(points, axis=-1, kind="stable")
+    points, mass = np.take_along_axis(points, order, -1), np.take_along_axis(mass, order, -1)
+    reached = np.cumsum(mass, axis=-1)
+    wanted = np.asarray(levels, dtype=np.float64)
+    places = np.stack([(reached < level - 1e-9).sum(axis=-1) for level in wanted], axis=-1)
+    return Grid(wanted, np.take_along_axis(points, np.minimum(places, points.shape[-1] - 1), -1))
+
+
+_EDGES = np.concatenate((np.linspace(0.0, 0.9, 91)[:-1], np.linspace(0.9, 1.0, 81)))  # finer where orders are decided
+_MIDDLES, _MASSES = (_EDGES[1:] + _EDGES[:-1]) / 2, np.diff(_EDGES)
 
 _erf = np.vectorize(erf, otypes=[np.float64])
 

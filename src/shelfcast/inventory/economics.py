@@ -10,7 +10,7 @@ and the critical ratio `p / (p + h)` is the level of demand to be ready for (the
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -188,6 +188,8 @@ class Supply:
     shelf_life : whole periods in which a unit can be sold, that of its arrival included; 0 for goods that keep.
     drawn : (B, T) lead times of the orders placed in each period of a replay, where they are random; `lead_time` is
         then what buyers plan with. None: every order takes `lead_time`.
+    chances : (B, M) of a lead time of 0 .. M - 1 periods, which rules are told where lead times are random. None: they
+        are told `lead_time`.
 
     Raises
     ------
@@ -200,6 +202,7 @@ class Supply:
     minimum_order: Array = 0.0  # type: ignore[assignment]
     shelf_life: Ints = 0  # type: ignore[assignment]
     drawn: Ints | None = None
+    chances: Array | None = None
 
     def __post_init__(self) -> None:
         for name, least, whole in _TERMS:
@@ -213,6 +216,11 @@ class Supply:
             if drawn.ndim != 2 or not np.issubdtype(drawn.dtype, np.integer) or (drawn < 0).any():
                 came = f"{drawn.dtype} of shape {drawn.shape}"
                 raise DataError("drawn lead times: whole numbers of at least 0, (items, periods)", came, table="supply")
+        if self.chances is not None:
+            chances = np.asarray(self.chances, dtype=np.float64)
+            if chances.ndim != 2 or not ((chances >= 0).all() and np.allclose(chances.sum(axis=1), 1.0)):
+                wrong = "other" if chances.ndim == 2 else f"an array of shape {chances.shape}"
+                raise DataError("chances of lead times: (items, periods), each row of sum 1", wrong, table="supply")
 
     def for_items(self, n: int) -> "Supply":
         """The same with every field (n,).
@@ -221,14 +229,16 @@ class Supply:
         ------
         DataError : lead times were drawn for another number of items.
         """
-        if self.drawn is not None and len(self.drawn) != n:
-            raise DataError(f"lead times drawn for {n} items", f"{len(self.drawn)}", table="supply")
-        return Supply(**{name: np.broadcast_to(getattr(self, name), (n,)) for name, _, _ in _TERMS}, drawn=self.drawn)
+        for random in (self.drawn, self.chances):
+            if random is not None and len(random) != n:
+                raise DataError(f"lead times drawn for {n} items", f"{len(random)}", table="supply")
+        return replace(self, **{name: np.broadcast_to(getattr(self, name), (n,)) for name, _, _ in _TERMS})
 
     def take(self, rows: Ints) -> "Supply":
         """The items at `rows`, of terms that hold one value per item."""
         drawn = None if self.drawn is None else self.drawn[rows]
-        return Supply(**{name: getattr(self, name)[rows] for name, _, _ in _TERMS}, drawn=drawn)
+        chances = None if self.chances is None else self.chances[rows]
+        return Supply(**{n: getattr(self, n)[rows] for n, _, _ in _TERMS}, drawn=drawn, chances=chances)
 
     @property
     def longest(self) -> int:

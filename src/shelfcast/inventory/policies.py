@@ -8,7 +8,7 @@ forecaster: any law will do.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Protocol
@@ -21,7 +21,7 @@ from shelfcast.horizons import Horizon
 from shelfcast.inventory import projection
 from shelfcast.inventory.economics import Array, Economics
 from shelfcast.inventory.stock import Stock
-from shelfcast.laws import Grid, QuantileFunction
+from shelfcast.laws import Grid, QuantileFunction, mixture
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,10 @@ class View:
         were independent.
     path : laws of demand in each period before an order placed now arrives, `Horizon(k, 1)` for k < L, then in the
         window that it serves, `Horizon(L, R)`; only for rules that `needs_path`.
+    chances : (B, M) of a lead time of 0 .. M - 1 periods, where it is random; `law` is then the mixture of the sums
+        over `Horizon(0, l + R)`, and `horizon` goes with the planned lead time.
+    pack_size : units, a number or (B,).
+    calendar : what is known of the period, the same for all items, as sine and cosine of the year.
     """
 
     origin: int
@@ -50,6 +54,9 @@ class View:
     review_period: int = 1
     sd: Array | None = None
     path: tuple[QuantileFunction, ...] = ()
+    chances: Array | None = None
+    pack_size: Array | float = 1.0
+    calendar: tuple[float, ...] = ()
 
     @property
     def lead_time(self) -> int:
@@ -59,7 +66,18 @@ class View:
     @property
     def rate(self) -> Array:
         """(B,) mean demand per period, units."""
-        return np.asarray(self.law.mean() / self.horizon.span)
+        span: Array | int = self.horizon.span
+        if self.chances is not None:
+            span = self.chances @ np.arange(self.chances.shape[1]) + self.review_period
+        return np.asarray(self.law.mean() / span)
+
+    @property
+    def lead_sd(self) -> Array | float:
+        """(B,) standard deviation of the lead time, periods; 0 where it is fixed."""
+        if self.chances is None:
+            return 0.0
+        periods = np.arange(self.chances.shape[1])
+        return np.asarray(np.sqrt(np.maximum(self.chances @ periods**2 - (self.chances @ periods) ** 2, 0.0)))
 
     @cached_property
     def atoms(self) -> tuple[Array, Array]:
@@ -271,12 +289,16 @@ class ProjectedStockout:
     def __post_init__(self) -> None:
         _require(self.m is None or self.m > 0, "policy.m", "a number above 0", self.m)
 
-    def target(self, view: View) -> Target:
-        assert len(view.path) == view.lead_time + 1, "a rule that needs the path was given none"
+    def allowed(self, view: View) -> Array:
+        """(B,) stock-out chance that is allowed in the window served, at most 1."""
         money = view.economics
         m = _MULTIPLES[min(round(view.lead_time / view.review_period), 4)] if self.m is None else self.m
-        allowed = m * money.holding_cost / (money.stockout_cost + money.holding_cost)
-        allowed = np.minimum(np.broadcast_to(allowed, view.law.shape), 1.0)
+        chance = m * money.holding_cost / (money.stockout_cost + money.holding_cost)
+        return np.asarray(np.minimum(np.broadcast_to(chance, view.law.shape), 1.0))
+
+    def target(self, view: View) -> Target:
+        assert len(view.path) == view.lead_time + 1, "a rule that needs the path was given none"
+        allowed = self.allowed(view)
         wanted = projection.wanted(view.stock.on_hand, view.stock.pipeline, *view.atoms, np.ascontiguousarray(allowed))
         return Target.of(view.stock.position + wanted, level=1.0 - allowed)
 
@@ -306,6 +328,28 @@ def needs_path(rule: object) -> bool:
 def path_horizons(lead_time: int, review_period: int) -> tuple[Horizon, ...]:
     """The horizons of `View.path`: each period before the arrival, then the window that the order serves."""
     return (*(Horizon(k, 1) for k in range(lead_time)), Horizon(lead_time, review_period))
+
+
+def mixed(law: Callable[[Horizon], QuantileFunction], chances: Array, review_period: int) -> QuantileFunction:
+    """(B,) demand until the next order arrives where lead times are random: each sum with the chance of its lead time.
+
+    Parameters
+    ----------
+    law : (B,) demand over a horizon.
+    chances : (B, M) of a lead time of 0 .. M - 1 periods.
+    """
+    possible = possible_leads(chances)
+    laws = [law(Horizon(0, lead + review_period)) for lead in possible]
+    levels = laws[0].levels if isinstance(laws[0], Grid) else _FINE
+    return mixture(laws, chances[:, possible], levels)
+
+
+def possible_leads(chances: Array) -> list[int]:
+    """Lead times, in periods, that any item may see."""
+    return [int(lead) for lead in np.flatnonzero(chances.max(axis=0, initial=0.0) > 0)]
+
+
+_FINE = np.arange(1, 400) / 400
 
 
 def policy(name: str, settings: Mapping[str, float] | None = None) -> Policy:

@@ -20,22 +20,22 @@ MOST_CELLS = 256
 N_POINTS = 128  # equally likely values that stand for a law that is no table of counts
 
 
-def atoms(laws: Sequence[QuantileFunction]) -> tuple[Array, Array]:
+def atoms(laws: Sequence[QuantileFunction], n_points: int = N_POINTS) -> tuple[Array, Array]:
     """Values (B, K, Q) in units and their probabilities, of K laws of B items."""
-    found = [_points(law) for law in laws]
+    found = [_points(law, n_points) for law in laws]
     width = max(values.shape[-1] for values, _ in found)
     padded = [[np.pad(x, ((0, 0), (0, width - x.shape[-1]))) for x in pair] for pair in found]
     values, weights = (np.stack([pair[side] for pair in padded], axis=1) for side in (0, 1))
     return np.ascontiguousarray(values), np.ascontiguousarray(weights)
 
 
-def _points(law: QuantileFunction) -> tuple[Array, Array]:
+def _points(law: QuantileFunction, n_points: int) -> tuple[Array, Array]:
     """Values and probabilities (B, Q) that stand for a law: its own table, or equally likely quantiles."""
     if isinstance(law, Counts):
         table = np.asarray(law.table, dtype=np.float64)
         return np.broadcast_to(np.arange(table.shape[-1], dtype=np.float64), table.shape), table
-    values = np.asarray(law.quantile((np.arange(N_POINTS) + 0.5) / N_POINTS), dtype=np.float64)
-    return values, np.full(values.shape, 1.0 / N_POINTS)
+    values = np.asarray(law.quantile((np.arange(n_points) + 0.5) / n_points), dtype=np.float64)
+    return values, np.full(values.shape, 1.0 / n_points)
 
 
 def wanted(on_hand: Array, pipeline: Array, values: Array, weights: Array, allowed: Array) -> Array:
@@ -50,6 +50,46 @@ def wanted(on_hand: Array, pipeline: Array, values: Array, weights: Array, allow
     """
     order: Array = _compiled()(on_hand, pipeline, values, weights, allowed)
     return order
+
+
+def sloped(on_hand: Array, pipeline: Array, values: Array, weights: Array, allowed: Array) -> tuple[Array, Array]:
+    """As `wanted`, and how it changes: (B, K + 1) slopes by differences of a cell.
+
+    Slope `k < K` is that of a unit more on the way at period `k` (stock on hand counts with period 0; all from period
+    K - 1 on count there), the last one that of the logarithm of `allowed`, taken a quarter either way, which bridges
+    the jumps of laws with few values.
+    """
+    lacking = max(values.shape[1] - pipeline.shape[1], 0)
+    padded = np.ascontiguousarray(np.pad(pipeline, ((0, 0), (0, lacking))))
+    found: tuple[Array, Array] = _compiled_slopes()(on_hand, padded, values, weights, allowed)
+    return found
+
+
+def _slopes(on_hand: Array, pipeline: Array, values: Array, weights: Array, allowed: Array) -> Any:
+    """As `sloped`, item by item."""
+    n, n_laws = values.shape[:2]
+    orders, slopes = np.zeros(n), np.zeros((n, n_laws + 1))
+    for i in range(n):
+        if allowed[i] >= 1.0:
+            continue
+        width = _cell(values[i], weights[i])
+        chances = _lattice(values[i], weights[i], width)
+        lead = n_laws - 1
+        shelf = _shelf(on_hand[i], pipeline[i], chances, width, lead)
+        base = _least(shelf, chances[lead], allowed[i])
+        orders[i] = (base + 0.5) * width if width > 1.0 and base > 0.0 else base
+        if base > 0.0:
+            more = pipeline[i].copy()
+            for k in range(lead):
+                more[k] += width
+                moved = _shelf(on_hand[i], more, chances, width, lead)
+                slopes[i, k] = max(_least(moved, chances[lead], allowed[i]) - base, -1.0)
+                more[k] -= width
+            slopes[i, lead] = max(-base, -1.0)
+        below = _least(shelf, chances[lead], allowed[i] * 0.8)
+        above = _least(shelf, chances[lead], min(allowed[i] * 1.25, 1.0))
+        slopes[i, lead + 1] = (above - below) * width / np.log(1.25 / 0.8)
+    return orders, slopes
 
 
 def _orders(on_hand: Array, pipeline: Array, values: Array, weights: Array, allowed: Array) -> Array:
@@ -177,13 +217,24 @@ _PARTS = (_cell, _lattice, _start, _moved, _sold, _shelf, _least)
 
 @lru_cache(maxsize=1)
 def _compiled() -> Any:
-    """The compiled `_orders`; kept on disk where the machine allows it."""
+    """The compiled `_orders`."""
+    return _built(_orders)
+
+
+@lru_cache(maxsize=1)
+def _compiled_slopes() -> Any:
+    """The compiled `_slopes`."""
+    return _built(_slopes)
+
+
+def _built(function: Any) -> Any:
+    """Compiled with its parts; kept on disk where the machine allows it."""
     from numba import njit
     from numba.extending import register_jitable
 
     for part in _PARTS:
         register_jitable(part)
     try:
-        return njit(cache=True)(_orders)
+        return njit(cache=True)(function)
     except RuntimeError:  # numba finds no folder that it may write to
-        return njit(_orders)
+        return njit(function)

@@ -16,7 +16,7 @@ from shelfcast.errors import ConfigError
 from shelfcast.horizons import Horizon
 from shelfcast.inventory.blocks import whole_packs
 from shelfcast.inventory.economics import Array, Economics, Supply
-from shelfcast.inventory.policies import Policy, Target, View, needs_path, path_horizons
+from shelfcast.inventory.policies import Policy, Target, View, mixed, needs_path, path_horizons
 from shelfcast.inventory.simulator import replay_steps, steps
 from shelfcast.inventory.stock import Ledger, Replay, Stock, Unmet
 from shelfcast.laws import QuantileFunction
@@ -43,6 +43,8 @@ class Trial:
     supply : one lead time and one review period for all items; the rest may differ.
     believed : what rules are told instead of `economics`, to see what wrong costs do.
     planned : lead time that rules are told instead of the true one.
+    first : number of the first period.
+    calendar : (T, C) what is known of each period, as `View.calendar`.
     """
 
     demand: Array
@@ -52,6 +54,8 @@ class Trial:
     supply: Supply
     believed: Economics | None = None
     planned: int | None = None
+    first: int = 0
+    calendar: Array | None = None
 
     def __post_init__(self) -> None:
         for name in ("lead_time", "review_period"):
@@ -143,23 +147,33 @@ def _flows(ledger: Ledger) -> dict[str, Array]:
 
 def decision(trial: Trial, rule: Policy, laws: Laws) -> Callable[[int, Stock], Array]:
     """What `steps` asks in every period: nothing between reviews, else the rule on what is known."""
-    lead, review = trial.lead_time, trial.review_period
+    review = trial.review_period
     money = trial.believed or trial.economics
     known = money.for_items(len(trial.demand))
 
     def decide(t: int, stock: Stock) -> Array:
         if t % review:
             return np.zeros(1)
-        return rule.order(view_at(t, stock, laws, known, lead, review, with_path=needs_path(rule)))
+        return rule.order(view_at(trial, t, stock, laws, with_path=needs_path(rule), economics=known))
 
     return decide
 
 
-def view_at(t: int, stock: Stock, laws: Laws, economics: Economics, lead: int, review: int, *, with_path: bool) -> View:
-    """What a buyer knows when ordering in period `t`."""
+def view_at(
+    trial: Trial, t: int, stock: Stock, laws: Laws, *, with_path: bool, economics: Economics | None = None
+) -> View:
+    """What a buyer knows when ordering in period `t` of a trial."""
+    lead, review = trial.lead_time, trial.review_period
+    chances = trial.supply.chances
     horizon = Horizon(0, lead + review)
+    law = laws(t, horizon) if chances is None else mixed(lambda h: laws(t, h), chances, review)
     path = tuple(laws(t, h) for h in path_horizons(lead, review)) if with_path else ()
-    return View(t - 1, stock, horizon, laws(t, horizon), economics, review, path=path)
+    money = trial.economics.for_items(len(trial.demand)) if economics is None else economics
+    calendar = () if trial.calendar is None else tuple(trial.calendar[t].tolist())
+    return View(
+        trial.first + t - 1, stock, horizon, law, money, review, path=path, chances=chances,
+        pack_size=trial.supply.pack_size, calendar=calendar,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
