@@ -29,7 +29,7 @@ CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more s
     (4, "store runs catalogue"),
     (4, "report"),
     (4, "inventory"),
-    (5, "config loading pipelines purchasing drafting parallel replays simulating closed_loop"),
+    (5, "config loading pipelines purchasing drafting parallel replays simulating lessons closed_loop"),
     (6, "cli __main__"),
     (6, "server"),
 )

@@ -61,8 +61,8 @@ def test_numbers_of_the_section_and_columns_that_override_them():
 def test_protected_horizons_are_those_of_the_items():
     panel = a_panel(lead_time=[5, None, 0], review_period=[1, 1, 6])
     summed = settings(policy="quantile", lead_time=2)
-    assert order_horizons(summed, panel.series) == (Horizon(0, 3), Horizon(0, 6))
-    projected = order_horizons(settings(lead_time=2, review_period=2), a_panel().series)
+    assert set(order_horizons(summed, SCHEMA, panel, Path())) == {Horizon(0, 3), Horizon(0, 6)}
+    projected = order_horizons(settings(lead_time=2, review_period=2), SCHEMA, a_panel(), Path())
     assert projected == (Horizon(0, 4), Horizon(0, 1), Horizon(1, 1), Horizon(2, 2))
 
 

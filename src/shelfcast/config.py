@@ -210,6 +210,7 @@ class OrdersConfig(_Section):
     stockout_cost: float | None = Field(None, ge=0)
     on_hand: StockConfig | None = None
     on_order: TableConfig | None = None
+    lead_times: TableConfig | None = None
 
 
 class SimulateConfig(_Section):

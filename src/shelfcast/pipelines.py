@@ -24,6 +24,7 @@ from shelfcast.errors import ConfigError, nearest
 from shelfcast.evaluation import calibration, compare, evaluate
 from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.horizons import Horizon, as_horizons
+from shelfcast.lessons import LEARNED, file_of, stored_rule
 from shelfcast.loading import Run, load_panel, products
 from shelfcast.models.base import Ability, Forecaster
 from shelfcast.models.table import forecaster, load
@@ -37,7 +38,8 @@ from shelfcast.store import ForecastStore, RunInfo, RunKind
 
 def _horizons(run: Run, panel: Panel) -> tuple[Horizon, ...]:
     """What the config asks for, and what its orders need."""
-    needed = order_horizons(run.config.orders, products(panel).series) if run.config.orders else ()
+    orders, schema = run.config.orders, run.config.sales.schema_()
+    needed = order_horizons(orders, schema, products(panel), run.tables) if orders else ()
     return run.config.forecast.horizons(needed)
 
 
@@ -238,7 +240,7 @@ def _by_segment(made: Forecast, panel: Panel, kind: str) -> pl.DataFrame:
 
 def order(run: Run, panel: Panel, made: Forecast | None = None) -> tuple[pl.DataFrame, RunInfo]:
     """Orders from the current forecast (or the one given), published as Parquet and CSV."""
-    terms = _terms(run, panel)
+    terms = _terms(run, panel, with_rule=True)
     if made is None:
         table = run.store.scan(RunKind.FORECAST, "forecasts").collect()
         made = Forecast.from_table(table.drop("model"), panel.frequency, table["model"][0])
@@ -269,6 +271,8 @@ def simulate(run: Run, panel: Panel) -> tuple[dict[str, pl.DataFrame], RunInfo]:
     with _publish(run, RunKind.SAVINGS, panel) as writer:
         for name, table in tables.items():
             writer.write(name, table)
+        for name, rule in found.learned.items():
+            writer.text(file_of(name), rule.text())
     return tables, writer.info
 
 
@@ -280,12 +284,14 @@ def _refuse_stale(run: Run, panel: Panel, made: Forecast) -> None:
         raise ConfigError("orders", came, "run `shelfcast forecast` first")
 
 
-def _terms(run: Run, panel: Panel) -> Terms:
-    """What orders go by; ConfigError without an `[orders]` section."""
+def _terms(run: Run, panel: Panel, *, with_rule: bool = False) -> Terms:
+    """What orders go by; ConfigError without an `[orders]` section. A learned rule is fetched if `with_rule`."""
     settings = run.config.orders
     if settings is None:
         raise ConfigError("orders", "the config has no [orders] section", "add one; `shelfcast init` shows how")
-    return Terms.of(settings, run.config.sales.schema_(), products(panel), run.tables)
+    is_learned = settings.policy == LEARNED
+    rule = stored_rule(run.store, run.config.forecast.model) if is_learned and with_rule else None
+    return Terms.of(settings, run.config.sales.schema_(), products(panel), run.tables, rule)
 
 
 def stored(store: ForecastStore, kind: RunKind, table: str) -> pl.DataFrame | None:
@@ -389,7 +395,7 @@ def _check_ahead(run: Run, panel: Panel) -> None:
         _model(run, name, horizons)
     _origin(run, panel)
     if run.config.orders is not None:
-        _terms(run, panel)
+        _terms(run, panel, with_rule=True)
     there = next(path for path in (run.folder, *run.folder.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise unwritable(run.folder, f"{there} is no folder that you may write to")

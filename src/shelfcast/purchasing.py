@@ -21,21 +21,25 @@ from shelfcast.errors import ConfigError, DataError, shorten
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 from shelfcast.inventory.economics import Economics, Supply
-from shelfcast.inventory.orders import GridLaws, Inventory, Limits, Missing, orders
-from shelfcast.inventory.policies import Policy, needs_path, path_horizons, policy
+from shelfcast.inventory.orders import GridLaws, Inventory, Limits, Missing, horizons_needed, orders
+from shelfcast.inventory.policies import Policy, needs_path, policy
+from shelfcast.lessons import LEARNED
+from shelfcast.replays import year_angles
 
 Array = NDArray[np.float64]
 
 
-def order_horizons(settings: OrdersConfig, series: pl.DataFrame) -> tuple[Horizon, ...]:
-    """The horizons that orders look at: `Horizon(0, lead_time + review_period)` of every item, each once, and for rules
-    that project, each period until the arrival and the window that the order serves."""
-    supply = _supply(settings, series).for_items(series.height)
-    found = dict.fromkeys(Horizon(0, int(span)) for span in np.unique(supply.protected))
-    if needs_path(policy(settings.policy, settings.settings)):
-        for lead, review in np.unique(np.stack((supply.lead_time, supply.review_period), axis=1), axis=0).tolist():
-            found |= dict.fromkeys(path_horizons(lead, review))
-    return tuple(found)
+def order_horizons(settings: OrdersConfig, schema: Schema, panel: Panel, root: Path) -> tuple[Horizon, ...]:
+    """The horizons that orders look at, each once: `Horizon(0, lead_time + review_period)` of every item and lead time
+    that may be, and for rules that project, each period until the arrival and the window that the order serves.
+
+    Parameters
+    ----------
+    panel : the products, without aggregates.
+    root : where relative paths start.
+    """
+    projects = settings.policy == LEARNED or needs_path(policy(settings.policy, settings.settings))
+    return tuple(horizons_needed(_supply(settings, schema, panel, root).for_items(panel.n_series), projects))
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,9 @@ class Terms:
     limits: Limits
 
     @classmethod
-    def of(cls, settings: OrdersConfig, schema: Schema, panel: Panel, root: Path) -> "Terms":
+    def of(
+        cls, settings: OrdersConfig, schema: Schema, panel: Panel, root: Path, rule: Policy | None = None
+    ) -> "Terms":
         """Read and check them, so that what is wrong is said before anything is computed.
 
         Parameters
@@ -57,11 +63,13 @@ class Terms:
         schema : names of the key columns in the stock tables.
         panel : the products, without aggregates.
         root : where relative paths start.
+        rule : instead of the one that the settings name; needed where that is learned and orders are made.
         """
-        keys, supply = panel.series.select(panel.keys), _supply(settings, panel.series)
+        keys, supply = panel.series.select(panel.keys), _supply(settings, schema, panel, root)
         inventory = _inventory(settings, schema, keys, root)
         inventory.stock(keys, supply)
-        rule = policy(settings.policy, settings.settings)
+        name = "projected" if settings.policy == LEARNED else settings.policy
+        rule = policy(name, settings.settings) if rule is None else rule
         volume = _numbers(panel.series, "volume", 1.0)
         limits = Limits(supply, settings.budget, settings.capacity, 1.0 if volume is None else volume)
         return cls(keys, inventory, _economics(settings, panel), rule, limits)
@@ -83,17 +91,47 @@ def buy(terms: Terms, made: Forecast) -> pl.DataFrame:
     longest = int(terms.limits.supply.for_items(keys.height).lead_time.max(initial=0))
     ahead = made.frequency.to_date(made.origins[-1] + 1 + np.arange(longest + 1))
     dates = [date.fromisoformat(str(label)[:10]) for label in ahead]
+    origin = made.origins[-1]
+    calendar = tuple(year_angles(made.frequency.year, origin + 1, 1)[0].tolist())
     return orders(
-        keys, laws, terms.inventory, terms.economics, terms.rule, terms.limits, origin=made.origins[-1], dates=dates
+        keys, laws, terms.inventory, terms.economics, terms.rule, terms.limits, origin=origin, dates=dates,
+        calendar=calendar,
     )  # fmt: skip
 
 
-def _supply(settings: OrdersConfig, series: pl.DataFrame) -> Supply:
+def _supply(settings: OrdersConfig, schema: Schema, panel: Panel, root: Path) -> Supply:
     terms = {
-        name: _numbers(series, name, getattr(settings, name))
+        name: _numbers(panel.series, name, getattr(settings, name))
         for name in ("lead_time", "review_period", "pack_size", "minimum_order", "shelf_life")
     }
-    return Supply(**terms)  # type: ignore[arg-type]
+    supply = Supply(**terms)  # type: ignore[arg-type]
+    if settings.lead_times is None:
+        return supply
+    past = _key_rows(settings.lead_times, schema, panel.series.select(panel.keys), root, ("lead_time",), "lead times")
+    return replace(supply, chances=_chances(past, panel.series.select(panel.keys), supply))
+
+
+def _chances(past: pl.DataFrame | None, keys: pl.DataFrame, supply: Supply) -> Array | None:
+    """(N, M) chances of lead times of 0 .. M - 1 periods, from past deliveries, each series' own; a series without any
+    gets those of all, as deviations from what was planned for them. None where nothing was ever delivered."""
+    planned = supply.for_items(keys.height).lead_time
+    found = None if past is None else keys.with_row_index("_row").join(past, on=keys.columns, how="inner")
+    if found is None or not found.height:
+        return None
+    periods = found["lead_time"].cast(pl.Float64, strict=False)
+    wrong = found.filter((periods.is_null() | (periods < 0) | (periods != periods.floor())).fill_null(True))
+    if wrong.height:
+        samples = wrong.drop("_row").head(3).rows()
+        came = f"something else in {wrong.height} rows"
+        raise DataError("whole periods of at least 0 in 'lead_time'", came, table="lead times", samples=samples)
+    rows, took = found["_row"].to_numpy(), periods.cast(pl.Int64).to_numpy()
+    late = took - planned[rows]
+    width = int(max(took.max(), (planned + late.max()).max())) + 1
+    counts = np.zeros((keys.height, width))
+    np.add.at(counts, (rows, took), 1.0)
+    for row in np.flatnonzero(counts.sum(axis=1) == 0):
+        np.add.at(counts[row], np.maximum(planned[row] + late, 0), 1.0)
+    return np.asarray(counts / counts.sum(axis=1, keepdims=True))
 
 
 def _numbers(series: pl.DataFrame, name: str, default: float | None) -> Array | float | None:
@@ -164,9 +202,17 @@ def _inventory(settings: OrdersConfig, schema: Schema, keys: pl.DataFrame, root:
 
 def _open_orders(settings: TableConfig, schema: Schema, keys: pl.DataFrame, root: Path) -> pl.DataFrame | None:
     """What is on its way, under the panel's key names; None where the table has no rows."""
-    table = open_table(settings.source, "on order", root)
-    table.require([*schema.keys, "quantity"])
-    columns = [*schema.keys, "quantity", *(["due"] if "due" in table.columns else [])]
+    return _key_rows(settings, schema, keys, root, ("quantity",), "on order", ("due",))
+
+
+def _key_rows(
+    settings: TableConfig, schema: Schema, keys: pl.DataFrame, root: Path, needed: tuple[str, ...], name: str,
+    optional: tuple[str, ...] = (),
+) -> pl.DataFrame | None:  # fmt: skip
+    """Rows of a table by series, several a series, under the panel's key names; None where it has none."""
+    table = open_table(settings.source, name, root)
+    table.require([*schema.keys, *needed])
+    columns = [*schema.keys, *needed, *(c for c in optional if c in table.columns)]
     rows = list(table.batches(columns))
     if not rows:
         return None

@@ -19,7 +19,7 @@ from shelfcast.horizons import Horizon
 from shelfcast.inventory.blocks import whole_packs
 from shelfcast.inventory.economics import Array, Economics, Ints, Supply
 from shelfcast.inventory.orders import GridLaws
-from shelfcast.inventory.policies import Policy, path_horizons
+from shelfcast.inventory.policies import Policy, path_horizons, possible_leads
 from shelfcast.inventory.stock import Stock
 from shelfcast.inventory.trials import Laws, Outcome, Trial, run_rule
 from shelfcast.laws import QuantileFunction
@@ -61,6 +61,7 @@ class Stretch:
     counted : (N, T) bool.
     start : (N,) mean demand per period at the start, units.
     supply, economics : configured terms of the N series.
+    calendar : (T, 2) sine and cosine of the year, where rules may look at them.
     """
 
     first: int
@@ -69,6 +70,7 @@ class Stretch:
     start: Array
     supply: Supply
     economics: Economics
+    calendar: Array | None = None
 
     @property
     def length(self) -> int:
@@ -157,12 +159,26 @@ def _group(past: Stretch, made: Forecast, cell: Cell, terms: tuple[Ints, Supply,
     true = replace(supply, lead_time=supply.lead_time + cell.late)
     if cell.is_random:
         shift = np.random.default_rng(seed).choice(RANDOM_LEADS, (len(past.demand), past.length), p=RANDOM_SHARES)
-        true = replace(true, drawn=np.maximum(lead + shift[rows], 0))
+        true = replace(true, drawn=np.maximum(lead + shift[rows], 0), chances=_chances(lead, len(rows)))
     counted = past.counted[rows].copy()
     counted[:, : lead + cell.late] = False
     told = None if cell.told == 1.0 else replace(economics, stockout_cost=economics.stockout_cost * cell.told)
-    trial = Trial(past.demand[rows], counted, stock, economics, true, told, lead)
+    trial = Trial(past.demand[rows], counted, stock, economics, true, told, lead, past.first, past.calendar)
     return Group(rows, trial, ForecastLaws(made, rows, past.first))
+
+
+def _chances(lead: int, n: int) -> Array:
+    """(n, M) chances of lead times around the planned one."""
+    found = np.zeros(lead + max(RANDOM_LEADS) + 1)
+    for shift, share in zip(RANDOM_LEADS, RANDOM_SHARES, strict=True):
+        found[max(lead + shift, 0)] += share
+    return np.tile(found, (n, 1))
+
+
+def year_angles(year: float, first: int, n_periods: int) -> Array:
+    """(T, 2) sine and cosine of the time of the year, a year having `year` periods."""
+    angle = 2 * np.pi * (first + np.arange(n_periods)) / year
+    return np.stack((np.sin(angle), np.cos(angle)), axis=1)
 
 
 def run_groups(parts: Sequence[Group], rule: Callable[[Group], Policy], n_periods: int) -> Outcome:
@@ -180,6 +196,8 @@ def horizons_for(supply: Supply, cells: Sequence[Cell]) -> tuple[Horizon, ...]:
         pairs = np.unique(np.stack(np.broadcast_arrays(leads, supply.review_period), axis=-1).reshape(-1, 2), axis=0)
         for lead, review in pairs.tolist():
             found |= dict.fromkeys((Horizon(0, lead + review), *path_horizons(lead, review)))
+            if cell.is_random:
+                found |= dict.fromkeys(Horizon(0, m + review) for m in possible_leads(_chances(lead, 1)))
     return tuple(sorted(found))
 
 

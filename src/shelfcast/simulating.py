@@ -5,7 +5,7 @@ tuned on the tuning period and judged on the test period that follows it. Each r
 demand, start and lead times; the first rule of the first model, untuned, is what all are set against.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,10 +18,12 @@ from shelfcast.errors import ConfigError, nearest
 from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.horizons import Horizon
 from shelfcast.inventory.economics import Economics, Ints, Supply
-from shelfcast.inventory.policies import POLICIES, Policy, policy
+from shelfcast.inventory.learned import Learned
+from shelfcast.inventory.policies import POLICIES, Policy, ProjectedStockout, policy
 from shelfcast.inventory.savings import Difference, difference, measures, regret_captured, stock_at_fill
 from shelfcast.inventory.trials import Oracle, Outcome, Segmented
 from shelfcast.inventory.tuning import Tuned, candidates, tune
+from shelfcast.lessons import LEARNED, check_lessons, judged, learn
 from shelfcast.models.base import Forecaster
 from shelfcast.replays import (
     Cell,
@@ -33,6 +35,7 @@ from shelfcast.replays import (
     review_origins,
     run_groups,
     stretch,
+    year_angles,
 )
 from shelfcast.rolling import backtest as roll
 from shelfcast.segments import segments
@@ -87,10 +90,12 @@ class Results:
     grid: list[dict[str, Any]] = field(default_factory=list)
     sensitivity: list[dict[str, Any]] = field(default_factory=list)
     settings: list[dict[str, Any]] = field(default_factory=list)
+    acceptance: list[dict[str, Any]] = field(default_factory=list)
+    learned: dict[str, Learned] = field(default_factory=dict)
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Those with rows."""
-        names = ("savings", "ladder", "grid", "sensitivity", "settings")
+        names = ("savings", "ladder", "grid", "sensitivity", "settings", "acceptance")
         return {name: pl.DataFrame(getattr(self, name)) for name in names if getattr(self, name)}
 
 
@@ -102,8 +107,11 @@ def plan(panel: Panel, settings: SimulateConfig, supply: Supply, economics: Econ
     ConfigError : the panel is too short, or a policy has no such name.
     """
     for name in settings.policies:
-        if name not in POLICIES:
-            raise ConfigError("simulate.policies", f"no policy is called '{name}'; {nearest(name, POLICIES)}")
+        if name == LEARNED:
+            check_lessons(settings.settings.get(LEARNED, {}))
+        elif name not in POLICIES:
+            named = nearest(name, (*POLICIES, LEARNED))
+            raise ConfigError("simulate.policies", f"no policy is called '{name}'; {named}")
     n_test = settings.periods or _TEST[panel.frequency.unit.value]
     n_tuning = settings.tuning_periods or n_test
     check_length(panel, n_test, n_tuning)
@@ -113,6 +121,10 @@ def plan(panel: Panel, settings: SimulateConfig, supply: Supply, economics: Econ
     is_imputed = settings.censored == "imputed"
     tuning = stretch(panel, first - n_tuning, n_tuning, terms, economics, imputed=is_imputed, start=start)
     test = stretch(panel, first, n_test, terms, economics, imputed=is_imputed, start=start)
+    if n_tuning >= panel.frequency.year:  # less than a year teaches nothing of the time of the year
+        tuning, test = (
+            replace(s, calendar=year_angles(panel.frequency.year, s.first, s.length)) for s in (tuning, test)
+        )
     labels = segments(panel, first - n_tuning - 1)[settings.segment].fill_null("none").cast(pl.String)
     names = tuple(labels.unique().sort())
     which = labels.replace_strict({name: i for i, name in enumerate(names)}, return_dtype=pl.Int64).to_numpy()
@@ -168,13 +180,15 @@ def simulate(
     grid : what varies, its value, model, policy, is_tuned, measures, and saving against the base of that cell.
     sensitivity : what was wrong, model, policy, cost and saving against the base under the same error.
     settings : model, policy, segment, the setting chosen.
+    acceptance : model, the tuned rule that the learned one was set against, relative cost with interval, whether it is
+        accepted, and the least and largest difference of one seed alone.
     """
     results, bases = Results(), _Bases()
     for place, name in enumerate(names):
         progress(f"simulate: forecasts of {name}", 2 * place, 2 * len(names))
         made = _forecasts(made_plan, model(name, made_plan.horizons), seed)
         progress(f"simulate: replays of {name}", 2 * place + 1, 2 * len(names))
-        _Model(made_plan, name, made, results, bases).run()
+        _Model(made_plan, name, made, results, bases, progress).run()
     return results
 
 
@@ -204,7 +218,9 @@ class _Model:
     made: Forecast
     results: Results
     bases: _Bases
+    progress: Callable[[str, int, int], None]
     tuned: dict[str, Tuned] = field(default_factory=dict)
+    learned: Learned | None = None
 
     def run(self) -> None:
         self._main()
@@ -236,25 +252,54 @@ class _Model:
     def _main(self) -> None:
         parts = self._groups(self.plan.test, Cell())
         before: tuple[str, Outcome] | None = None
+        tuned: dict[str, Outcome] = {}
         for name in self.plan.settings.policies:
-            found = self._tune(name, Cell())
-            if found is not None:
-                self.tuned[name] = found
-                self._record_settings(name, found)
-            for label, rule in ((name, self._untuned(name)), (f"{name}, tuned", found)):
-                if rule is None:
-                    continue
+            for label, rule in self._rungs_of(name):
                 outcome = self._play(parts, rule)
                 if self.bases.main is None:
                     self.bases.main, self.bases.who = outcome, (self.name, label)
                     self.bases.oracle = self._oracle(parts)
+                if isinstance(rule, Tuned):
+                    tuned[label] = outcome
+                if isinstance(rule, Learned) and tuned:
+                    self._judge(rule, outcome, parts, tuned)
                 self._record(label, outcome)
                 self._rungs(label, outcome, before)
                 before = (label, outcome)
 
+    def _rungs_of(self, name: str) -> Iterator[tuple[str, Policy | Tuned]]:
+        """A policy as it comes, and tuned; the learned one is all tuning."""
+        if name == LEARNED:
+            self.learned = self._learn()
+            yield LEARNED, self.learned
+            return
+        yield name, self._untuned(name)
+        found = self._tune(name, Cell())
+        if found is not None:
+            self.tuned[name] = found
+            self._record_settings(name, found)
+            yield f"{name}, tuned", found
+
+    def _learn(self) -> Learned:
+        base = self.tuned["projected"].overall if "projected" in self.tuned else None
+        m = base.m if isinstance(base, ProjectedStockout) else None
+        doing = f"simulate: learning with {self.name}"
+        settings = self.plan.settings.settings.get(LEARNED, {})
+        parts = self._groups(self.plan.tuning, Cell())
+        return learn(parts, settings, m, lambda done, total: self.progress(doing, done, total))
+
+    def _judge(self, rule: Learned, outcome: Outcome, parts: Sequence[Group], tuned: dict[str, Outcome]) -> None:
+        made = judged(rule, outcome, lambda other: self._play(parts, other), tuned, self.plan.clusters)
+        seen = made.evidence
+        assert seen is not None
+        self.learned = self.results.learned[self.name] = made
+        found = {name: getattr(seen, name) for name in ("against", "relative", "low", "high", "is_accepted")}
+        seeds = {"seeds": len(seen.seeds), "seed_low": min(seen.seeds), "seed_high": max(seen.seeds)}
+        self.results.acceptance.append({"model": self.name} | found | seeds)
+
     def _oracle(self, parts: Sequence[Group]) -> float:
         def of(part: Group) -> Policy:
-            return Oracle(part.trial.demand, part.trial.supply, part.trial.economics)
+            return Oracle(part.trial.demand, part.trial.supply, part.trial.economics, part.trial.first)
 
         outcome = run_groups(parts, of, self.plan.block)
         self.results.savings.append({"model": "", "policy": ORACLE} | self._measured(outcome))
@@ -300,6 +345,8 @@ class _Model:
         """Every rule in a cell; those whose settings do not follow the costs by themselves are tuned anew."""
         parts = self._groups(self.plan.test, cell)
         for name in self.plan.settings.policies:
+            if name == LEARNED:  # it has learned the configured terms only
+                continue
             outcome = self._play(parts, self._untuned(name))
             base = self.bases.by_cell.setdefault(cell, outcome)
             self._record_cell(what, cell, name, outcome, base)
@@ -322,15 +369,23 @@ class _Model:
         for what, cell in worlds.items():
             parts = self._groups(self.plan.test, cell)
             for name in self.plan.settings.policies:
-                for label, rule in ((name, self._untuned(name)), (f"{name}, tuned", self.tuned.get(name))):
-                    if rule is None:
-                        continue
+                for label, rule in self._settled(name):
                     outcome = self._play(parts, rule)
                     base = self.bases.by_cell.setdefault(cell, outcome)
                     found = difference(outcome.cost, base.cost, self.plan.clusters, n=200)
                     row = {"error": what, "model": self.name, "policy": label, "cost": outcome.total("cost")}
                     row |= {"against_base": found.relative, "low": found.low, "high": found.high}
                     self.results.sensitivity.append(row)
+
+    def _settled(self, name: str) -> Iterator[tuple[str, Policy | Tuned]]:
+        """The rungs of a policy as they were tuned or learned."""
+        if name == LEARNED:
+            assert self.learned is not None
+            yield LEARNED, self.learned
+            return
+        yield name, self._untuned(name)
+        if name in self.tuned:
+            yield f"{name}, tuned", self.tuned[name]
 
 
 def equal_fill(grid: pl.DataFrame, savings: pl.DataFrame) -> pl.DataFrame:

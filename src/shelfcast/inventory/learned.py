@@ -5,17 +5,15 @@ both at rest it *is* the projected rule, and no network can order for a shelf th
 stays safe far from what it has seen. It looks at quantiles of demand over the protected periods and over the window
 that the order serves, stock, pipeline by period, costs, lead times, packs and the calendar, all in multiples of a
 review's mean demand. Several networks, one a seed, are averaged. Trained in `learning`; here numpy is enough, so a
-learned rule orders where there is no torch. On disk: one `.npz` and a JSON text inside it, no pickle.
+learned rule orders where there is no torch. On disk it is a JSON text.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shelfcast.errors import StoreError
 from shelfcast.inventory import projection
@@ -24,6 +22,7 @@ from shelfcast.inventory.policies import ProjectedStockout, Target, View
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
 N_SLOTS = 6  # periods of arrival that are told apart: the present with the shelf, four more, and the rest
+N_INPUTS = 2 * len(LEVELS) + 7 + N_SLOTS + 1
 MOST_SHIFT, USUAL_CAP, MOST_CAP = 1.5, 8.0, 20.0  # log of the factor; reviews of mean demand; factor on it either way
 _LEAST_SCALE = 0.25  # units: what sells less is measured by this
 
@@ -62,18 +61,22 @@ class Learned:
     ----------
     nets : weights of each, (F, H), (H,), (H, H), (H,), (H, 2), (2,).
     m : of the projected rule, as there.
+    uses_calendar : whether the networks have learned from the calendar; else it is hidden from them.
     evidence : from a test period; None before one.
     """
 
     nets: tuple[Weights, ...]
     m: float | None = None
+    uses_calendar: bool = False
     evidence: Evidence | None = None
 
     is_projecting = True
 
     def target(self, view: View) -> Target:
         scale = scale_of(view)
-        seen = np.concatenate((known(view, scale), np.stack(held(*_stock(view), scale), axis=1)), axis=1)
+        seen = np.concatenate(
+            (known(view, scale, self.uses_calendar), np.stack(held(*_stock(view), scale), axis=1)), axis=1
+        )
         shift, cap = (np.mean([emitted(net, seen)[k] for net in self.nets], axis=0) for k in (0, 1))
         allowed = np.minimum(ProjectedStockout(self.m).allowed(view) * np.exp(shift), 1.0)
         wanted = projection.wanted(view.stock.on_hand, view.stock.pipeline, *view.atoms, np.ascontiguousarray(allowed))
@@ -85,32 +88,45 @@ class Learned:
     def __hash__(self) -> int:
         return id(self)
 
+    def text(self) -> str:
+        """All of it as JSON; numbers come back exactly."""
+        facts = {"m": self.m, "uses_calendar": self.uses_calendar}
+        evidence = None if self.evidence is None else asdict(self.evidence)
+        return json.dumps(facts | {"evidence": evidence, "nets": [[w.tolist() for w in net] for net in self.nets]})
+
+    @classmethod
+    def of_text(cls, text: str, where: str = "a learned rule") -> "Learned":
+        """Inverse of `text`. Raises StoreError, naming `where` it came from, where it is no such text."""
+        try:
+            facts = json.loads(text)
+            nets = tuple(tuple(np.array(w, dtype=np.float64) for w in net) for net in facts["nets"])
+            given = facts["evidence"]
+            evidence = None if given is None else Evidence(**(given | {"seeds": tuple(given["seeds"])}))
+            made = cls(nets, facts["m"], bool(facts["uses_calendar"]), evidence)
+            fits = bool(nets) and all(net[0].shape[0] == N_INPUTS and net[-1].shape == (2,) for net in nets)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise StoreError(f"expected a learned rule in {where}; got: {error}. {_AGAIN}") from error
+        if not fits:
+            raise StoreError(f"expected networks of {N_INPUTS} inputs in {where}; got others. {_AGAIN}")
+        return made
+
     def save(self, path: Path) -> None:
-        """Write one file; the folder must be there. Raises OSError."""
-        arrays = {f"{i}.{j}": w for i, net in enumerate(self.nets) for j, w in enumerate(net)}
-        facts = {"m": self.m, "evidence": None if self.evidence is None else asdict(self.evidence)}
-        text = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
+        """Write `text` to a file, whole or not at all; its folder must be there. Raises OSError."""
         staging = path.with_name(f".{path.name}.tmp")
-        with open(staging, "wb") as file:
-            np.savez(file, facts=text, **arrays)
+        staging.write_text(self.text(), encoding="utf-8")
         staging.rename(path)
 
     @classmethod
     def load(cls, path: Path) -> "Learned":
-        """Inverse of `save`. Raises StoreError where there is no such file, or it is not one of ours."""
+        """Inverse of `save`. Raises StoreError where there is no such file, or it holds no learned rule."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                facts = json.loads(file["facts"].tobytes())
-                names = sorted(tuple(map(int, n.split("."))) for n in file.files if n != "facts")
-                nets: list[list[NDArray[Any]]] = [[] for _ in range(1 + max(i for i, _ in names))]
-                for i, j in names:
-                    nets[i].append(file[f"{i}.{j}"])
-            given = facts["evidence"]
-            evidence = None if given is None else Evidence(**(given | {"seeds": tuple(given["seeds"])}))
-            return cls(tuple(map(tuple, nets)), facts["m"], evidence)
-        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
-            advice = "Run `shelfcast simulate` again."
-            raise StoreError(f"expected a learned rule in {path}; got: {error}. {advice}") from error
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoreError(f"expected a learned rule in {path}; got: {error}. {_AGAIN}") from error
+        return cls.of_text(text, str(path))
+
+
+_AGAIN = "Run `shelfcast simulate` with the policy 'learned' again."
 
 
 def _stock(view: View) -> tuple[Array, list[Array]]:
@@ -122,8 +138,9 @@ def scale_of(view: View) -> Array:
     return np.maximum(view.rate * view.review_period, _LEAST_SCALE)
 
 
-def known(view: View, scale: Array) -> Array:
+def known(view: View, scale: Array, uses_calendar: bool) -> Array:
     """(B, F) what does not depend on orders: laws, costs, lead times, packs, calendar."""
+    year = view.calendar if uses_calendar else (0.0, 0.0)
     n, money = len(scale), view.economics
     sums = view.law.quantile(LEVELS) / (scale * view.horizon.span / view.review_period)[:, None]
     window = view.path[-1].quantile(LEVELS) / scale[:, None]
@@ -134,7 +151,7 @@ def known(view: View, scale: Array) -> Array:
         view.lead_sd / view.review_period,
         np.log1p(np.asarray(view.pack_size) / scale),
         np.log(scale) / 3.0,
-        *view.calendar,
+        *year,
     )
     columns = np.stack([np.broadcast_to(np.asarray(x, dtype=np.float64), (n,)) for x in numbers], axis=1)
     seen: Array = squashed(np.concatenate((sums, window, columns), axis=1))

@@ -20,7 +20,7 @@ from torch import Tensor
 from shelfcast.errors import ConfigError
 from shelfcast.inventory import projection
 from shelfcast.inventory.economics import Array, Ints
-from shelfcast.inventory.learned import N_SLOTS, Learned, Weights, emitted, held, known, scale_of
+from shelfcast.inventory.learned import N_INPUTS, Learned, Weights, emitted, held, known, scale_of
 from shelfcast.inventory.policies import ProjectedStockout
 from shelfcast.inventory.stock import Stock
 from shelfcast.inventory.trials import Laws, Trial, run_rule, view_at
@@ -88,7 +88,7 @@ def train(
         before, total = place * schooling.steps, len(schooling.seeds) * schooling.steps
         pupil = _Pupil(lessons, prepared, schooling, m, seed)
         nets.append(pupil.run(lambda done, before=before, total=total: report(before + done, total)))  # type: ignore[misc]
-    return Learned(tuple(nets), m)
+    return Learned(tuple(nets), m, _uses_calendar(lessons))
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,17 @@ class _Prepared:
             view = view_at(trial, t, trial.stock, lesson.laws, with_path=True)
             scale = scale_of(view)
             values, weights = projection.atoms(view.path, N_POINTS)
-            parts["seen"].append(known(view, scale)[rows])
+            parts["seen"].append(known(view, scale, trial.calendar is not None)[rows])
             parts["log_allowed"].append(np.log(np.maximum(base.allowed(view), 1e-9))[rows])
             parts["scale"].append(scale[rows])
             parts["values"].append(values[rows])
             parts["weights"].append(_trimmed(weights[rows]))
         tables = {name: torch.tensor(np.stack(parts[name])) for name in ("seen", "log_allowed", "scale")}
         return cls(rows, **tables, values=parts["values"], weights=parts["weights"])
+
+
+def _uses_calendar(lessons: Sequence[Lesson]) -> bool:
+    return all(lesson.trial.calendar is not None for lesson in lessons)
 
 
 def _trimmed(weights: Array) -> Array:
@@ -141,8 +145,7 @@ class _Pupil:
         self.lessons, self.prepared, self.schooling, self.m = lessons, prepared, schooling, m
         self.rng = np.random.default_rng([seed, 1])
         self.held_out = [self.rng.random(len(part.rows)) < schooling.held_out for part in prepared]
-        inputs = prepared[0].seen.shape[-1] + N_SLOTS + 1
-        self.net = _start((inputs, schooling.hidden, schooling.hidden, 2), seed)
+        self.net = _start((N_INPUTS, schooling.hidden, schooling.hidden, 2), seed)
         self.optimiser = torch.optim.Adam(self.net, lr=schooling.rate)
         sizes = np.array([max(int((~out).sum()), 0) for out in self.held_out], dtype=np.float64)
         self.chances = sizes / max(sizes.sum(), 1.0)
@@ -215,7 +218,7 @@ class _Pupil:
 
     def checked(self) -> float:
         """Cost of the items held out, whole orders, in the exact simulator."""
-        rule, total = Learned((self.weights(),), self.m), 0.0
+        rule, total = Learned((self.weights(),), self.m, _uses_calendar(self.lessons)), 0.0
         for lesson, part, out in zip(self.lessons, self.prepared, self.held_out, strict=True):
             outcome = run_rule(lesson.trial, rule, lesson.laws, lesson.trial.demand.shape[1])
             total += float(outcome.cost[part.rows[out]].sum())

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +23,7 @@ from shelfcast.horizons import Horizon
 from shelfcast.inventory.blocks import whole_packs
 from shelfcast.inventory.budget import Group, Rationed, expected_gain, ration
 from shelfcast.inventory.economics import Array, Economics, Ints, Supply
-from shelfcast.inventory.policies import Policy, View, needs_path, path_horizons
+from shelfcast.inventory.policies import Policy, View, mixed, needs_path, path_horizons, possible_leads
 from shelfcast.inventory.simulator import Stock
 from shelfcast.laws import Grid, QuantileFunction
 
@@ -204,6 +205,7 @@ def orders(
     *,
     origin: int = 0,
     dates: Sequence[date] = (),
+    calendar: tuple[float, ...] = (),
 ) -> pl.DataFrame:
     """What to buy now, and why.
 
@@ -214,6 +216,7 @@ def orders(
     economics : of the same N series, or one for all.
     origin : last known period.
     dates : first day of the periods after the origin, in order; gives arrival dates as far as they reach.
+    calendar : of the period after the origin, as in `View`.
 
     Returns
     -------
@@ -232,7 +235,7 @@ def orders(
     _no_doubles(keys, keys.columns, "series")
     money, supply = economics.for_items(n), limits.supply.for_items(n)
     stock, recorded = inventory.stock(keys, supply)
-    plan = _plan(laws, stock, money, policy, supply, origin)
+    plan = _plan(laws, stock, money, policy, supply, (origin, calendar))
     unlimited = whole_packs(plan.wanted, supply.pack_size, supply.minimum_order)
     paid = roomy = Rationed(unlimited, 0.0)
     if limits.budget is not None:
@@ -271,20 +274,26 @@ def _ranks(gain: Array, quantity: Array, cost: Array) -> pl.Series:
     return rate.rank("ordinal", descending=True)
 
 
-def _plan(laws: Laws, stock: Stock, money: Economics, policy: Policy, supply: Supply, origin: int) -> _Plan:
+def _plan(
+    laws: Laws, stock: Stock, money: Economics, policy: Policy, supply: Supply, now: tuple[int, tuple[float, ...]]
+) -> _Plan:
     """What the policy wants, one group of equal lead and review times after another."""
-    n = len(stock.on_hand)
+    n, (origin, calendar) = len(stock.on_hand), now
     found = {name: np.full(n, np.nan) for name in ("target", "cap", "level", "mean", "top_level", "wanted")}
     terms, group_of = np.unique(np.stack((supply.protected, supply.review_period), axis=1), axis=0, return_inverse=True)
-    counts, projects = np.bincount(group_of.ravel(), minlength=len(terms)), needs_path(policy)
-    _check_horizons(laws, terms.tolist(), counts, projects)
+    _check_horizons(laws, supply, needs_path(policy))
     groups = []
     for g, (span, review) in enumerate(terms.tolist()):
         rows = np.flatnonzero(group_of.ravel() == g)
         horizon = Horizon(0, span)
-        law = laws.law(horizon, rows)
-        path = tuple(laws.law(h, rows) for h in path_horizons(span - review, review)) if projects else ()
-        view = View(origin, stock.take(rows), horizon, law, money.take(rows), review, path=path)
+        of = partial(laws.law, rows=rows)
+        chances = None if supply.chances is None else supply.chances[rows]
+        law = of(horizon) if chances is None else mixed(of, chances, review)
+        path = tuple(map(of, path_horizons(span - review, review))) if needs_path(policy) else ()
+        view = View(
+            origin, stock.take(rows), horizon, law, money.take(rows), review, path=path, chances=chances,
+            pack_size=supply.pack_size[rows], calendar=calendar,
+        )  # fmt: skip
         aim = policy.target(view)
         found["target"][rows], found["cap"][rows], found["level"][rows] = aim.units, aim.cap, aim.level
         found["mean"][rows], found["wanted"][rows] = law.mean(), policy.order(view)
@@ -296,15 +305,26 @@ def _plan(laws: Laws, stock: Stock, money: Economics, policy: Policy, supply: Su
 _LEVELS = np.arange(1, 400) / 400
 
 
-def _check_horizons(laws: Laws, terms: Sequence[Sequence[int]], counts: Ints, projects: bool) -> None:
-    """Raise a DataError where a horizon that the rule looks at was not forecast; `terms` are (protected, review)."""
-    lacking: dict[str, None] = {}
-    n_series = 0
-    for (span, review), count in zip(terms, counts.tolist(), strict=True):
-        needed = dict.fromkeys((Horizon(0, span), *(path_horizons(span - review, review) if projects else ())))
-        missing = [str(horizon) for horizon in needed if horizon not in laws.horizons]
-        lacking |= dict.fromkeys(missing)
-        n_series += count if missing else 0
+def horizons_needed(supply: Supply, with_path: bool) -> dict[Horizon, Ints]:
+    """What orders look at, and for which series: what they protect, for every lead time that may be; and where rules
+    look at it, the path to the arrival. `supply` is of one value per series."""
+    found: dict[Horizon, Ints] = {}
+    pairs = np.stack((supply.lead_time, supply.review_period), axis=1)
+    for lead, review in np.unique(pairs, axis=0).tolist():
+        rows = np.flatnonzero((pairs == (lead, review)).all(axis=1))
+        leads = [lead] if supply.chances is None else sorted({lead, *possible_leads(supply.chances[rows])})
+        path = path_horizons(lead, review) if with_path else ()
+        for horizon in dict.fromkeys((*(Horizon(0, m + review) for m in leads), *path)):
+            found[horizon] = np.concatenate((found.get(horizon, rows[:0]), rows))
+    return found
+
+
+def _check_horizons(laws: Laws, supply: Supply, with_path: bool) -> None:
+    """Raise a DataError where a horizon that the rule looks at was not forecast."""
+    needed = horizons_needed(supply, with_path)
+    lacking = [str(horizon) for horizon in needed if horizon not in laws.horizons]
+    rows = [who for horizon, who in needed.items() if horizon not in laws.horizons]
+    n_series = len(np.unique(np.concatenate(rows))) if rows else 0
     if lacking:
         there = ", ".join(str(horizon) for horizon in laws.horizons)
         raise DataError(

@@ -215,16 +215,17 @@ class Oracle:
 
     Parameters
     ----------
-    demand : (B, T) units, from period 0 on.
-    supply, economics : as in the trial.
+    demand : (B, T) units, from period `first` on.
+    supply, economics, first : as in the trial.
     """
 
     demand: Array
     supply: Supply
     economics: Economics
+    first: int = 0
 
     def target(self, view: View) -> Target:
-        t, lead, review = view.origin + 1, view.lead_time, view.review_period
+        t, lead, review = view.origin + 1 - self.first, view.lead_time, view.review_period
         n, length = self.demand.shape
         ahead = np.zeros((n, max(t + lead + review, length) - t))
         ahead[:, : length - t] = self.demand[:, t:]
