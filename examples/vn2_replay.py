@@ -13,6 +13,7 @@ smoothed), times the factors ahead; order up to four weeks of it.
 import argparse
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,15 @@ from shelfcast.data.panel import Panel
 from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.horizons import Horizon
 from shelfcast.inventory.economics import Economics, Supply
+from shelfcast.inventory.learned import Learned
+from shelfcast.inventory.learning import Lesson, Schooling, train
 from shelfcast.inventory.policies import CappedBaseStock, Cover, Policy, ProjectedStockout, QuantileOfSum
 from shelfcast.inventory.savings import difference, measures
 from shelfcast.inventory.stock import Stock
 from shelfcast.inventory.trials import Oracle, Outcome, Trial, run_rule
 from shelfcast.inventory.tuning import candidates, tune
 from shelfcast.loading import Run, load_panel, products
+from shelfcast.models.base import Forecaster
 from shelfcast.models.table import forecaster
 from shelfcast.replays import Cell, ForecastLaws, horizons_for, stretch
 from shelfcast.rolling import backtest
@@ -114,33 +118,49 @@ def show(name: str, outcome: Outcome, base: Outcome) -> None:
     print(f"{name:52s} {m['cost']:8,.0f} {interval:26s} {parts}", flush=True)
 
 
-def open_loop(panel: Panel, names: list[str], horizons: tuple[Horizon, ...]) -> None:
+def open_loop(panel: Panel, names: list[str], horizons: tuple[Horizon, ...], n_seeds: int) -> None:
     """Forecasts from recorded history."""
     n_weeks = LAST - FIRST + 1
     test, tuning = trial(panel, FIRST, n_weeks), trial(panel, FIRST - TUNING, TUNING)
     law = laws(panel, "benchmark", horizons, FIRST, n_weeks)
     base = run_rule(test, Cover(4.0), law, 4)
-    fill = measures(base, 52)["fill_rate"]
-    print("open loop, weeks 79 to 130")
+    print("open loop, weeks 79 to 130; tuned and learned on weeks 53 to 78")
     show("benchmark: cover 4", base, base)
     show("benchmark forecast, cover 3", run_rule(test, Cover(3.0), law, 4), base)
     show("perfect knowledge", run_rule(test, Oracle(test.demand, test.supply, test.economics), law, 4), base)
     for name in names:
         now = laws(panel, name, horizons, FIRST, n_weeks)
         before = laws(panel, name, horizons, FIRST - TUNING, TUNING)
-        for label, rule in (
-            ("quantile", QuantileOfSum()),
-            ("capped", CappedBaseStock()),
-            ("projected", ProjectedStockout()),
-        ):
-            show(f"{name}: {label}", run_rule(test, rule, now, 4), base)
-            found = tune(
-                candidates(label, 3, 1), lambda r: run_rule(tuning, r, before, 4), np.zeros(panel.n_series, int)
-            )
-            show(f"{name}: {label}, tuned: {found.overall}", run_rule(test, found.overall, now, 4), base)
-        show(
-            f"{name}: projected at the benchmark's fill rate", at_fill(lambda r: run_rule(test, r, now, 4), fill), base
-        )
+        one_model(name, Lesson(test, now), Lesson(tuning, before), base, n_seeds)
+
+
+def one_model(name: str, test: Lesson, tuning: Lesson, base: Outcome, n_seeds: int) -> None:
+    """Every rule under one model's forecasts."""
+    which, tuned = np.zeros(len(test.trial.demand), int), {}
+    for label, rule in (
+        ("quantile", QuantileOfSum()),
+        ("capped", CappedBaseStock()),
+        ("projected", ProjectedStockout()),
+    ):
+        show(f"{name}: {label}", play(test, rule), base)
+        found = tune(candidates(label, 3, 1), partial(play, tuning), which)
+        tuned[label] = found.overall
+        show(f"{name}: {label}, tuned: {found.overall}", play(test, found.overall), base)
+    fill = measures(base, 52)["fill_rate"]
+    show(f"{name}: projected at the benchmark's fill rate", at_fill(partial(play, test), fill), base)
+    if n_seeds:
+        m = getattr(tuned["projected"], "m", None)
+        rule = train([tuning], Schooling(seeds=tuple(range(n_seeds))), m)
+        show(f"{name}: learned, {n_seeds} seeds", play(test, rule), base)
+        cheapest = min((play(test, other) for other in tuned.values()), key=lambda outcome: outcome.total("cost"))
+        for k, net in enumerate(rule.nets):
+            show(f"   seed {k} alone, against the cheapest tuned rule", play(test, Learned((net,), m)), cheapest)
+        show("   all, against the cheapest tuned rule", play(test, rule), cheapest)
+
+
+def play(lesson: Lesson, rule: Policy) -> Outcome:
+    """Replay a rule in blocks of four weeks."""
+    return run_rule(lesson.trial, rule, lesson.laws, 4)
 
 
 def closed(panel: Panel, names: list[str], horizons: tuple[Horizon, ...]) -> None:
@@ -156,8 +176,13 @@ def closed(panel: Panel, names: list[str], horizons: tuple[Horizon, ...]) -> Non
     for name in names:
         model = forecaster(name, horizons=horizons, levels=LEVELS).fit(panel.as_of(at - 1))
         for told in SoldOut:
-            made = closed_loop(panel, lambda p, o: model.predict(p, [o]), ProjectedStockout(), test, at, told)
+            made = closed_loop(panel, partial(predict, model), ProjectedStockout(), test, at, told)
             show(f"{name}: projected; sold-out weeks: {told.value}", made, base)
+
+
+def predict(model: Forecaster, panel: Panel, origin: int) -> Forecast:
+    """From one origin."""
+    return model.predict(panel, [origin])
 
 
 def main() -> None:
@@ -165,12 +190,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Replay of the VN2 planning game.")
     parser.add_argument("data", type=Path)
     parser.add_argument("--models", nargs="+", default=["season-profile"])
+    parser.add_argument("--seeds", type=int, default=5, help="networks of the learned rule; 0 leaves it out")
+    parser.add_argument("--loops", choices=("open", "closed", "both"), default="both")
     given = parser.parse_args()
     config, root = read_config(Path(__file__).with_name("vn2.toml"))
     panel = products(load_panel(Run(config, root, datetime.now(UTC).replace(tzinfo=None), data=given.data)))
     horizons = horizons_for(TERMS.for_items(panel.n_series), [Cell()])
-    open_loop(panel, given.models, horizons)
-    closed(panel, given.models, horizons)
+    if given.loops != "closed":
+        open_loop(panel, given.models, horizons, given.seeds)
+    if given.loops != "open":
+        closed(panel, given.models, horizons)
 
 
 if __name__ == "__main__":
