@@ -12,8 +12,10 @@ from shelfcast.config import SimulateConfig
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError
 from shelfcast.inventory.economics import Economics, Supply
+from shelfcast.inventory.learned import Evidence
 from shelfcast.models.table import forecaster
 from shelfcast.replays import Cell, groups, nearest_observed, stretch
+from shelfcast.report.savings import savings
 from shelfcast.simulating import equal_fill, plan, simulate
 from shop import SCHEMA, draw
 
@@ -153,3 +155,76 @@ policies = ["cover", "projected"]
     assert shelfcast("report", tmp_path / "shop.toml").code == 0
     page = (tmp_path / "shelfcast-out" / "report.html").read_text()
     assert "The cheapest is" in page or "No rule was cheaper" in page
+
+
+ALONE = {"critical_ratios": (), "packs": (), "lead_times": (), "random_lead": False}
+LEARNED = {"policies": ("cover", "projected", "learned"), **ALONE}
+
+
+@pytest.fixture(scope="module")
+def learned(panel):
+    return replayed(panel, **LEARNED, settings={"learned": {"steps": 4, "seeds": 2, "items": 12, "hidden": 8}})
+
+
+def test_a_learned_rule_is_judged_against_the_cheapest_tuned_one(learned):
+    tables = learned.tables()
+    cost = dict(tables["savings"].select("policy", "cost").iter_rows())
+    (verdict,) = tables["acceptance"].iter_rows(named=True)
+    assert verdict["against"] == min(("cover, tuned", "projected, tuned"), key=lambda name: cost[name])
+    assert verdict["relative"] == pytest.approx(cost["learned"] / cost[verdict["against"]] - 1)
+    assert verdict["is_accepted"] == (verdict["high"] < 0)
+    assert verdict["seed_low"] <= verdict["seed_high"]
+    assert learned.learned["recent-quantiles"].evidence.against == verdict["against"]
+    assert "learned" in tables["sensitivity"]["policy"]
+
+
+def test_the_page_says_of_a_learned_rule_whether_it_was_accepted(learned):
+    tables = learned.tables()
+    (text,) = savings(tables, "$")["acceptance"]
+    assert ("is accepted" in text) == tables["acceptance"]["is_accepted"][0]
+    moved = tables["acceptance"].with_columns(low=pl.lit(-0.1), high=pl.lit(-0.02), is_accepted=pl.lit(True))
+    (text,) = savings(tables | {"acceptance": moved}, "$")["acceptance"]
+    assert "is accepted" in text
+    assert "-10.0% to -2.0%" in text
+
+
+def test_settings_that_a_learned_rule_does_not_have_are_refused(panel):
+    with pytest.raises(ConfigError, match="did you mean 'steps'"):
+        plan(panel, SimulateConfig(policies=("learned",), settings={"learned": {"step": 3}}), *TERMS)
+
+
+SHOP = """
+[sales]
+path = "sales.parquet"
+in_stock = "in_stock"
+[forecast]
+model = "season-profile"
+[orders]
+review_period = 7
+policy = "learned"
+holding_cost = 0.1
+stockout_cost = 0.9
+[simulate]
+periods = 28
+critical_ratios = []
+packs = []
+random_lead = false
+policies = ["projected", "learned"]
+settings = { learned = { steps = 2, seeds = 1, items = 6, hidden = 4 } }
+"""
+
+
+def test_orders_follow_a_learned_rule_only_once_it_was_accepted(tmp_path, monkeypatch):
+    frame, _ = draw(6, 140, seed=4)
+    frame.write_parquet(tmp_path / "sales.parquet")
+    (tmp_path / "shop.toml").write_text(SHOP)
+    before = shelfcast("forecast", tmp_path / "shop.toml")
+    assert before.code == 0, before.err
+    none_yet = shelfcast("order", tmp_path / "shop.toml")
+    assert "needs a simulation first" in none_yet.err
+    assert shelfcast("simulate", tmp_path / "shop.toml").code == 0
+    refused = shelfcast("order", tmp_path / "shop.toml")
+    assert "the learned rule was not accepted" in refused.err
+    monkeypatch.setattr(Evidence, "is_accepted", True)
+    accepted = shelfcast("order", tmp_path / "shop.toml")
+    assert accepted.code == 0, accepted.err

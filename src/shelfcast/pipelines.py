@@ -267,7 +267,8 @@ def simulate(run: Run, panel: Panel) -> tuple[dict[str, pl.DataFrame], RunInfo]:
         seed=run.config.forecast.seed, progress=run.progress,
     )  # fmt: skip
     tables = found.tables()
-    tables["equal_fill"] = simulating.equal_fill(tables.get("grid", pl.DataFrame()), tables["savings"])
+    if "grid" in tables:
+        tables["equal_fill"] = simulating.equal_fill(tables["grid"], tables["savings"])
     with _publish(run, RunKind.SAVINGS, panel) as writer:
         for name, table in tables.items():
             writer.write(name, table)

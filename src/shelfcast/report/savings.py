@@ -20,7 +20,7 @@ def savings(tables: Mapping[str, pl.DataFrame], currency: str) -> dict[str, Any]
         return None
     rules = table.filter(pl.col("policy") != _ORACLE)
     base = rules.row(0, named=True)
-    rows = _rows(rules, tables["ladder"])
+    rows = _rows(rules, tables["ladder"], tables.get("equal_fill"))
     return {
         "base": [base["model"], base["policy"]],
         "models": rules["model"].unique(maintain_order=True).to_list(),
@@ -30,12 +30,16 @@ def savings(tables: Mapping[str, pl.DataFrame], currency: str) -> dict[str, Any]
         "frontier": _frontier(tables.get("grid")),
         "sensitivity": _sensitivity(tables.get("sensitivity")),
         "grid": _grid(tables.get("grid")),
+        "acceptance": _acceptance(tables.get("acceptance")),
         "reading": _reading(rows, base, currency),
     }
 
 
-def _rows(rules: pl.DataFrame, ladder: pl.DataFrame) -> list[dict[str, Any]]:
-    """One rule of one model each, with its differences to the base, the rung before and the first model."""
+def _rows(rules: pl.DataFrame, ladder: pl.DataFrame, equal: pl.DataFrame | None) -> list[dict[str, Any]]:
+    """One rule of one model each, with its differences to the base, the rung before and the first model, and the stock
+    that it needs for the base's fill rate, against the base's stock."""
+    equal = pl.DataFrame() if equal is None else equal
+    same = {(r["model"], r["policy"]): r["against_base"] for r in equal.iter_rows(named=True)}
     found = {(r["model"], r["policy"], r["kind"]): r for r in ladder.iter_rows(named=True)}
     rows = []
     for row in rules.iter_rows(named=True):
@@ -43,8 +47,23 @@ def _rows(rules: pl.DataFrame, ladder: pl.DataFrame) -> list[dict[str, Any]]:
         numbers = {name: clean(row[name], 4) for name in ("cost", "cash", "fill_rate", "turns", "order_variability")}
         captured = clean(row.get("regret_captured"), 4)
         versus = {kind: _versus(found.get((*who, kind))) for kind in ("base", "rung before", "forecast")}
+        numbers["equal_fill"] = clean(same.get(who), 4)
         rows.append({"model": who[0], "policy": who[1], "captured": captured} | numbers | {"versus": versus})
     return rows
+
+
+def _acceptance(table: pl.DataFrame | None) -> list[str]:
+    """A sentence for each learned rule, accepted or not."""
+    return [] if table is None else [_verdict(row) for row in table.iter_rows(named=True)]
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    side = "below" if row["relative"] < 0 else "above"
+    seeds = f"{row['seeds']} networks one by one: {row['seed_low']:+.1%} to {row['seed_high']:+.1%}"
+    text = f"{abs(row['relative']):.1%} {side} {row['against']}, interval {row['low']:+.1%} to {row['high']:+.1%} ({seeds})"
+    if row["is_accepted"]:
+        return f"The rule learned with {row['model']} is accepted: {text}."
+    return f"The rule learned with {row['model']} is not accepted: {text}; its interval must lie below zero."
 
 
 def _versus(row: Mapping[str, Any] | None) -> list[float | None] | None:

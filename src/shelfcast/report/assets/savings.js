@@ -12,12 +12,12 @@ function ladderTable(model) {
   const rows = R.savings.rows.filter((r) => r.model === model), first = R.savings.models[0];
   const all = R.savings.rows.flatMap((r) => (r.versus.base ? [r.versus.base[1], r.versus.base[2]] : [])).filter((v) => v !== null);
   const low = Math.min(0, ...all), high = Math.min(Math.max(0, ...all), 1);
-  const heads = ["Rule", "cost", "against the base", "", "rung before", model === first ? null : "forecast alone", "fill rate", "turns", "of the oracle's saving"];
+  const heads = ["Rule", "cost", "against the base", "", "rung before", model === first ? null : "forecast alone", "fill rate", "stock at the base's fill rate", "turns", "of the oracle's saving"];
   const head = el("tr", {}, heads.map((t, i) => (t === null ? null : el("th", { scope: "col", class: i === 0 || i === 3 ? (i === 3 ? "opt2" : null) : i > 5 ? "n opt2" : "n", "aria-label": i === 3 ? "interval" : null }, t))));
   const body = rows.map((r) => el("tr", {}, el("th", { scope: "row", class: "item" }, r.policy, model === R.savings.base[0] && r.policy === R.savings.base[1] ? el("span", { class: "sub" }, "the base") : null),
     el("td", { class: "n" }, money(r.cost)), el("td", { class: versusClass(r.versus.base) + " strong" }, versusText(r.versus.base)), el("td", { class: "opt2", style: "width:20%" }, intervalBar(r.versus.base, low, high)),
     el("td", { class: versusClass(r.versus["rung before"]) }, versusText(r.versus["rung before"])), model === first ? null : el("td", { class: versusClass(r.versus.forecast) }, versusText(r.versus.forecast)),
-    el("td", { class: "n opt2" }, percent(r.fill_rate, 1)), el("td", { class: "n opt2" }, num(r.turns, 1)), el("td", { class: "n opt2" }, percent(r.captured))));
+    el("td", { class: "n opt2" }, percent(r.fill_rate, 1)), el("td", { class: "n opt2" }, r.equal_fill === null ? "–" : change(1 + r.equal_fill)), el("td", { class: "n opt2" }, num(r.turns, 1)), el("td", { class: "n opt2" }, percent(r.captured))));
   return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, head), el("tbody", {}, body)));
 }
 function factorialTable() {
@@ -56,7 +56,7 @@ function drawSavings() {
   const host = el("div", {}), last = S.models[S.models.length - 1];
   const show = (model) => {
     const order = (l) => (l.policy.startsWith("projected") ? 0 : 1), lines = S.frontier.filter((l) => l.model === model && (l.policy.includes("tuned") || l.policy === "projected")).sort((a, b) => order(a) - order(b));
-    host.replaceChildren(el("div", { class: "card" }, el("h3", {}, "The ladder of rules"), ladderTable(model)),
+    host.replaceChildren(el("div", { class: "card" }, el("h3", {}, "The ladder of rules"), ladderTable(model), S.acceptance.map((text) => el("p", {}, text))),
       el("div", { class: "two", style: "margin-top:18px" }, el("div", { class: "card" }, el("h3", {}, "Cost of every rule under every forecast"), factorialTable()), lines.length ? el("div", { class: "card" }, el("h3", {}, "Stock that service costs"), frontierChart(lines)) : null),
       S.sensitivity.length ? el("div", { class: "card", style: "margin-top:18px" }, el("h3", {}, "If costs or lead times are wrong: against the base under the same error"), sensitivityTable(S.sensitivity, model, "error", "Sensitivity")) : "",
       S.grid.length ? el("div", { class: "card", style: "margin-top:18px" }, el("h3", {}, "Under other terms: against the base under the same terms"), sensitivityTable(S.grid, model, "cell", "Other terms")) : "");
