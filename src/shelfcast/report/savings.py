@@ -60,7 +60,8 @@ def _acceptance(table: pl.DataFrame | None) -> list[str]:
 def _verdict(row: Mapping[str, Any]) -> str:
     side = "below" if row["relative"] < 0 else "above"
     seeds = f"{row['seeds']} networks one by one: {row['seed_low']:+.1%} to {row['seed_high']:+.1%}"
-    text = f"{abs(row['relative']):.1%} {side} {row['against']}, interval {row['low']:+.1%} to {row['high']:+.1%} ({seeds})"
+    interval = f"interval {row['low']:+.1%} to {row['high']:+.1%}"
+    text = f"{abs(row['relative']):.1%} {side} {row['against']}, {interval} ({seeds})"
     if row["is_accepted"]:
         return f"The rule learned with {row['model']} is accepted: {text}."
     return f"The rule learned with {row['model']} is not accepted: {text}; its interval must lie below zero."
