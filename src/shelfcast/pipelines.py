@@ -260,7 +260,8 @@ def simulate(run: Run, panel: Panel) -> tuple[dict[str, pl.DataFrame], RunInfo]:
 
     settings, own = run.config.simulate, products(panel)
     terms = _terms(run, panel)
-    planned = simulating.plan(own, settings, terms.limits.supply, terms.economics)
+    limits = terms.limits
+    planned = simulating.plan(own, settings, limits.supply, terms.economics, limits.scarce)
     names = settings.models or tuple(dict.fromkeys((run.config.backtest.baseline, run.config.forecast.model)))
     found = simulating.simulate(
         planned, lambda name, horizons: _model(run, name, horizons), names,

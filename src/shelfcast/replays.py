@@ -17,6 +17,7 @@ from shelfcast.errors import ConfigError
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 from shelfcast.inventory.blocks import whole_packs
+from shelfcast.inventory.budget import NO_LIMIT, Scarce
 from shelfcast.inventory.economics import Array, Economics, Ints, Supply
 from shelfcast.inventory.orders import GridLaws
 from shelfcast.inventory.policies import Policy, path_horizons, possible_leads
@@ -62,6 +63,8 @@ class Stretch:
     start : (N,) mean demand per period at the start, units.
     supply, economics : configured terms of the N series.
     calendar : (T, 2) sine and cosine of the year, where rules may look at them.
+    scarce : what all orders of a review may take; series of unlike lead or review times get the share of it that their
+        usual demand costs.
     """
 
     first: int
@@ -71,6 +74,7 @@ class Stretch:
     supply: Supply
     economics: Economics
     calendar: Array | None = None
+    scarce: Scarce = NO_LIMIT
 
     @property
     def length(self) -> int:
@@ -142,7 +146,7 @@ def terms_in(past: Stretch, cell: Cell) -> tuple[Supply, Economics]:
     """Supply and economics of all series in a cell; lead times as rules plan them."""
     n, supply, economics = len(past.demand), past.supply, past.economics
     if cell.lead_time is not None:
-        supply = replace(supply, lead_time=np.full(n, cell.lead_time))
+        supply = replace(supply, lead_time=np.full(n, cell.lead_time), chances=None)
     if cell.pack_size is not None:
         supply = replace(supply, pack_size=np.full(n, float(cell.pack_size)))
     if cell.critical_ratio is not None:
@@ -158,12 +162,18 @@ def _group(past: Stretch, made: Forecast, cell: Cell, terms: tuple[Ints, Supply,
     stock = Stock.of(whole_packs(held, supply.pack_size, 0.0), lead)
     true = replace(supply, lead_time=supply.lead_time + cell.late)
     if cell.is_random:
-        shift = np.random.default_rng(seed).choice(RANDOM_LEADS, (len(past.demand), past.length), p=RANDOM_SHARES)
-        true = replace(true, drawn=np.maximum(lead + shift[rows], 0), chances=_chances(lead, len(rows)))
+        true = replace(true, chances=_chances(lead, len(rows)))
+    if true.chances is not None:
+        true = replace(true, drawn=_drawn(true.chances, past, rows, seed) + cell.late)
     counted = past.counted[rows].copy()
     counted[:, : lead + cell.late] = False
     told = None if cell.told == 1.0 else replace(economics, stockout_cost=economics.stockout_cost * cell.told)
-    trial = Trial(past.demand[rows], counted, stock, economics, true, told, lead, past.first, past.calendar)
+    paid = past.start * past.economics.cost
+    part = float(paid[rows].sum() / paid.sum()) if paid.sum() > 0 else len(rows) / len(paid)
+    trial = Trial(
+        past.demand[rows], counted, stock, economics, true, told, lead, past.first, past.calendar,
+        past.scarce.share(part, rows),
+    )  # fmt: skip
     return Group(rows, trial, ForecastLaws(made, rows, past.first))
 
 
@@ -173,6 +183,13 @@ def _chances(lead: int, n: int) -> Array:
     for shift, share in zip(RANDOM_LEADS, RANDOM_SHARES, strict=True):
         found[max(lead + shift, 0)] += share
     return np.tile(found, (n, 1))
+
+
+def _drawn(chances: Array, past: Stretch, rows: Ints, seed: int) -> Ints:
+    """(len(rows), T) lead times of the given chances; a series' draws do not depend on who else is in `rows`."""
+    luck = np.random.default_rng(seed).random((len(past.demand), past.length))[rows]
+    reached = np.cumsum(chances, axis=1)
+    return np.asarray((luck[:, :, None] >= reached[:, None, :-1]).sum(axis=2), dtype=np.int64)
 
 
 def year_angles(year: float, first: int, n_periods: int) -> Array:
@@ -191,6 +208,9 @@ def run_groups(parts: Sequence[Group], rule: Callable[[Group], Policy], n_period
 def horizons_for(supply: Supply, cells: Sequence[Cell]) -> tuple[Horizon, ...]:
     """All that the rules look at in the given cells, each once: protected sums, and the paths to the arrivals."""
     found: dict[Horizon, None] = {}
+    if supply.chances is not None:
+        reviews, possible = np.unique(supply.review_period).tolist(), possible_leads(supply.chances)
+        found |= dict.fromkeys(Horizon(0, lead + review) for review in reviews for lead in possible)
     for cell in cells:
         leads = supply.lead_time if cell.lead_time is None else np.full_like(supply.lead_time, cell.lead_time)
         pairs = np.unique(np.stack(np.broadcast_arrays(leads, supply.review_period), axis=-1).reshape(-1, 2), axis=0)

@@ -17,6 +17,7 @@ from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, nearest
 from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.horizons import Horizon
+from shelfcast.inventory.budget import NO_LIMIT, Scarce
 from shelfcast.inventory.economics import Economics, Ints, Supply
 from shelfcast.inventory.learned import Learned
 from shelfcast.inventory.policies import POLICIES, Policy, ProjectedStockout, policy
@@ -99,8 +100,10 @@ class Results:
         return {name: pl.DataFrame(getattr(self, name)) for name in names if getattr(self, name)}
 
 
-def plan(panel: Panel, settings: SimulateConfig, supply: Supply, economics: Economics) -> Plan:
-    """Stretches, cells and groups of a panel without aggregates.
+def plan(
+    panel: Panel, settings: SimulateConfig, supply: Supply, economics: Economics, scarce: Scarce = NO_LIMIT
+) -> Plan:
+    """Stretches, cells and groups of a panel without aggregates; `scarce` is what the orders of a review may take.
 
     Raises
     ------
@@ -121,6 +124,7 @@ def plan(panel: Panel, settings: SimulateConfig, supply: Supply, economics: Econ
     is_imputed = settings.censored == "imputed"
     tuning = stretch(panel, first - n_tuning, n_tuning, terms, economics, imputed=is_imputed, start=start)
     test = stretch(panel, first, n_test, terms, economics, imputed=is_imputed, start=start)
+    tuning, test = (replace(s, scarce=scarce) for s in (tuning, test))
     if n_tuning >= panel.frequency.year:  # less than a year teaches nothing of the time of the year
         tuning, test = (
             replace(s, calendar=year_angles(panel.frequency.year, s.first, s.length)) for s in (tuning, test)

@@ -26,6 +26,46 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Scarce:
+    """What all orders of one review together may take.
+
+    Parameters
+    ----------
+    budget : money, >= 0; none without it.
+    capacity : room, in units of `volume`, >= 0; none without it.
+    volume : (N,) room a unit takes, > 0, or one number.
+    """
+
+    budget: float | None = None
+    capacity: float | None = None
+    volume: Array | float = 1.0
+
+    @property
+    def binds(self) -> bool:
+        """Whether there is a limit at all."""
+        return self.budget is not None or self.capacity is not None
+
+    def share(self, part: float, rows: Ints) -> "Scarce":
+        """The limits times `part`, for the items at `rows`."""
+        budget, capacity = (None if x is None else part * x for x in (self.budget, self.capacity))
+        return Scarce(budget, capacity, self.volume if np.ndim(self.volume) == 0 else np.asarray(self.volume)[rows])
+
+    def keep(
+        self, quantity: Array, position: Array, groups: Sequence[Group], economics: Economics, supply: Supply
+    ) -> Array:
+        """(N,) units of `quantity`, in packs, that keep to the limits; see `ration`."""
+        if self.budget is not None:
+            quantity = ration(self.budget, quantity, position, groups, economics, supply).quantity
+        if self.capacity is not None:
+            room = np.broadcast_to(np.asarray(self.volume, dtype=np.float64), quantity.shape)
+            quantity = ration(self.capacity, quantity, position, groups, economics, supply, room).quantity
+        return quantity
+
+
+NO_LIMIT = Scarce()
+
+
+@dataclass(frozen=True)
 class _Case:
     """All N items: what is wanted and held (units), the laws, what a unit takes of what is scarce, and packs."""
 

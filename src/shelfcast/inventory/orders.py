@@ -21,7 +21,7 @@ from shelfcast.errors import DataError, nearest
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 from shelfcast.inventory.blocks import whole_packs
-from shelfcast.inventory.budget import Group, Rationed, expected_gain, ration
+from shelfcast.inventory.budget import Group, Rationed, Scarce, expected_gain, ration
 from shelfcast.inventory.economics import Array, Economics, Ints, Supply
 from shelfcast.inventory.policies import Policy, View, mixed, needs_path, path_horizons, possible_leads
 from shelfcast.inventory.simulator import Stock
@@ -180,6 +180,11 @@ class Limits:
             given = getattr(self, name)
             if given is not None and not given >= 0:
                 raise DataError(f"a {name} of at least 0", f"{given}", f"leave it out for no {name}", table="limits")
+
+    @property
+    def scarce(self) -> Scarce:
+        """Budget and capacity alone."""
+        return Scarce(self.budget, self.capacity, self.volume)
 
 
 @dataclass(frozen=True)

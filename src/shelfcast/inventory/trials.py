@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from shelfcast.errors import ConfigError
 from shelfcast.horizons import Horizon
 from shelfcast.inventory.blocks import whole_packs
+from shelfcast.inventory.budget import NO_LIMIT, Group, Scarce
 from shelfcast.inventory.economics import Array, Economics, Supply
 from shelfcast.inventory.policies import Policy, Target, View, mixed, needs_path, path_horizons
 from shelfcast.inventory.simulator import replay_steps, steps
@@ -45,6 +46,7 @@ class Trial:
     planned : lead time that rules are told instead of the true one.
     first : number of the first period.
     calendar : (T, C) what is known of each period, as `View.calendar`.
+    scarce : what the orders of a review may take together.
     """
 
     demand: Array
@@ -56,6 +58,7 @@ class Trial:
     planned: int | None = None
     first: int = 0
     calendar: Array | None = None
+    scarce: Scarce = NO_LIMIT
 
     def __post_init__(self) -> None:
         for name in ("lead_time", "review_period"):
@@ -149,12 +152,17 @@ def decision(trial: Trial, rule: Policy, laws: Laws) -> Callable[[int, Stock], A
     """What `steps` asks in every period: nothing between reviews, else the rule on what is known."""
     review = trial.review_period
     money = trial.believed or trial.economics
-    known = money.for_items(len(trial.demand))
+    known, terms = money.for_items(len(trial.demand)), trial.supply.for_items(len(trial.demand))
 
     def decide(t: int, stock: Stock) -> Array:
         if t % review:
             return np.zeros(1)
-        return rule.order(view_at(trial, t, stock, laws, with_path=needs_path(rule), economics=known))
+        view = view_at(trial, t, stock, laws, with_path=needs_path(rule), economics=known)
+        wanted = rule.order(view)
+        if not trial.scarce.binds:
+            return wanted
+        packs = whole_packs(wanted, terms.pack_size, terms.minimum_order)
+        return trial.scarce.keep(packs, stock.position, [Group(np.arange(len(packs)), view.law)], known, terms)
 
     return decide
 
