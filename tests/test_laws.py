@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from shelfcast.laws import Counts, Empirical, Grid, Normal, QuantileFunction
+from shelfcast.laws import Counts, Empirical, Grid, Normal, QuantileFunction, mixture
 
 LEVELS = np.array([0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99])
 
@@ -209,3 +209,21 @@ def test_no_demand_is_a_law_too():
         assert law.mean()[0] == 0.0
         assert law.mean()[1] == pytest.approx(2.0, rel=1e-4)
         assert law.cdf(0.0)[0] == 1.0
+
+
+def test_a_mixture_by_hand_and_of_equal_laws():
+    two = mixture([Counts(np.eye(9)[[2]]), Counts(np.eye(9)[[8]])], [[0.75, 0.25]], [0.1, 0.7, 0.8])
+    assert two.values.tolist() == [[2.0, 2.0, 8.0]]
+    law, levels = Normal(np.array([50.0]), np.array([8.0])), [0.05, 0.5, 0.9, 0.99]
+    same = mixture([law, law], [[0.3, 0.7]], levels)
+    assert same.values == pytest.approx(law.quantile(levels), abs=0.3)
+
+
+def test_a_mixture_is_each_law_with_its_chance():
+    laws = [Normal(np.array([20.0, 20.0]), np.array([4.0, 4.0])), Normal(np.array([40.0, 40.0]), np.array([6.0, 6.0]))]
+    weights = np.array([[0.6, 0.4], [1.0, 0.0]])
+    levels = np.array([0.1, 0.5, 0.9, 0.97])
+    made = mixture(laws, weights, levels)
+    for q, level in enumerate(levels):
+        reached = sum(w * law.cdf(made.values[:, q]) for w, law in zip(weights.T, laws, strict=True))
+        assert reached == pytest.approx([level, level], abs=0.012)

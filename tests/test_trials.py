@@ -1,14 +1,27 @@
 """Trials: what a rule may see, blocks that add up, segments, and the oracle as a bound."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from shelfcast.errors import ConfigError
 from shelfcast.horizons import Horizon
+from shelfcast.inventory.budget import Scarce
 from shelfcast.inventory.economics import Economics, Supply
 from shelfcast.inventory.policies import CappedBaseStock, Cover, ProjectedStockout, QuantileOfSum
-from shelfcast.inventory.stock import Stock
-from shelfcast.inventory.trials import Oracle, Segmented, Trial, run_rule, with_costs
+from shelfcast.inventory.simulator import replay_steps
+from shelfcast.inventory.stock import Stock, Unmet
+from shelfcast.inventory.trials import (
+    Oracle,
+    Segmented,
+    Trial,
+    decision,
+    run_decision,
+    run_rule,
+    view_at,
+    with_costs,
+)
 from shelfcast.laws import Counts
 
 N, LENGTH = 40, 30
@@ -89,3 +102,58 @@ def test_wrong_costs_change_decisions_and_not_charges():
 def test_mixed_lead_times_are_refused():
     with pytest.raises(ConfigError, match="one lead time for all items"):
         Trial(np.ones((2, 3)), np.ones((2, 3), bool), Stock.of([1.0, 1.0], 2), Economics(1.0, 9.0), Supply([1, 2]))
+
+
+def test_a_budget_holds_at_every_review_and_all_of_it_goes_to_the_best_earners():
+    here = trial(lead=1)
+    money = replace(here.economics, cost=np.asarray(2.0))
+    spent = []
+
+    def run(budget):
+        limited = replace(here, economics=money, scarce=Scarce(budget))
+        spent.clear()
+        order = decision(limited, QuantileOfSum(), laws)
+
+        def watched(t, stock):
+            wanted = order(t, stock)
+            spent.append(2.0 * wanted.sum())
+            return wanted
+
+        return run_decision(limited, watched, LENGTH)
+
+    free, tight, none = run(None).total("cost"), run(250.0).total("cost"), run(0.0)
+    assert tight > free
+    assert none.total("ordered") == 0.0
+    run(250.0)
+    assert max(spent) <= 250.0
+    assert sum(s == pytest.approx(250.0, abs=2.0) for s in spent) > LENGTH / 2
+
+
+def test_capacity_holds_in_units_of_room():
+    here = replace(trial(lead=1), scarce=Scarce(capacity=300.0, volume=np.where(np.arange(N) < 20, 1.0, 3.0)))
+    order = decision(here, QuantileOfSum(), laws)
+    wanted = order(0, Stock.of(np.zeros(N), 1))
+    assert wanted @ here.scarce.volume <= 300.0
+    assert wanted[:20].sum() > 2 * wanted[20:].sum()  # the same gain a unit, a third of the room
+
+
+def test_random_lead_times_widen_what_is_aimed_at_and_cost_less_when_known():
+    rng = np.random.default_rng(7)
+    chances = np.tile([0.0, 0.3, 0.4, 0.0, 0.3], (N, 1))
+    drawn = rng.choice(5, (N, LENGTH), p=chances[0])
+    blind = trial(lead=2, drawn=drawn)
+    told = replace(blind, supply=replace(blind.supply, chances=chances))
+    seen, planned = (view_at(t, 0, t.stock, laws, with_path=False) for t in (told, blind))
+    aims = [QuantileOfSum().target(v).units[0] for v in (seen, planned)]
+    assert aims[0] > aims[1] + 3
+    by_hand = sum(p * Counts.poisson(np.array([5.0 * (lead + 1)])).cdf(aims[0])[0] for lead, p in enumerate(chances[0]))
+    assert by_hand == pytest.approx(0.9, abs=0.02)
+    assert seen.lead_sd[0] == pytest.approx(np.sqrt(0.3 + 1.6 + 4.8 - 2.3**2))
+    assert seen.rate[0] == pytest.approx(5.0, rel=0.01)
+
+    def cost(here):  # where demand waits, since there the quantile is the best rule
+        order = decision(here, QuantileOfSum(), laws)
+        made = replay_steps(order, here.demand, here.stock, here.economics, here.supply, unmet=Unmet.BACKLOG)
+        return made.ledger.mismatch.sum()
+
+    assert cost(told) < 0.95 * cost(blind)

@@ -278,7 +278,7 @@ def mixture(laws: Sequence[QuantileFunction], weights: ArrayLike, levels: ArrayL
     return Grid(wanted, np.take_along_axis(points, np.minimum(places, points.shape[-1] - 1), -1))
 
 
-_EDGES = np.concatenate((np.linspace(0.0, 0.9, 91)[:-1], np.linspace(0.9, 1.0, 81)))  # finer where orders are decided
+_EDGES = np.concatenate((np.linspace(0.0, 0.9, 181)[:-1], np.linspace(0.9, 1.0, 81)))  # finer where orders are decided
 _MIDDLES, _MASSES = (_EDGES[1:] + _EDGES[:-1]) / 2, np.diff(_EDGES)
 
 _erf = np.vectorize(erf, otypes=[np.float64])

@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from shelfcast.inventory.economics import Ints
+from shelfcast.inventory.economics import Array, Economics, Ints, Supply
 from shelfcast.inventory.policies import (
     CappedBaseStock,
     Cover,
@@ -21,6 +21,8 @@ from shelfcast.inventory.policies import (
     SafetyStock,
 )
 from shelfcast.inventory.savings import difference
+from shelfcast.inventory.simulator import replay
+from shelfcast.inventory.stock import Rule, Stock, Unmet
 from shelfcast.inventory.trials import Outcome
 
 _LEVELS = (0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99)
@@ -78,3 +80,23 @@ def tune(rules: Sequence[Policy], run: Callable[[Policy], Outcome], which: Ints)
         surely = own != best and difference(costs[own][items], costs[best][items], n=200).is_saving
         chosen.append(rules[own if surely else best])
     return Tuned(tuple(chosen), rules[best])
+
+
+def cheapest_rule(
+    rules: Sequence[Rule], demand: Array, stock: Stock, economics: Economics, supply: Supply, *, skip: int = 0,
+    unmet: Unmet = Unmet.LOST,
+) -> Rule:  # fmt: skip
+    """Of rules in units, the one that costs least on past demand (B, T), each by compiled replay.
+
+    Parameters
+    ----------
+    rules : candidates, at least one, as every pair of target and cap of a lattice.
+    skip : first periods that are not counted.
+    """
+    counted = np.broadcast_to(np.arange(demand.shape[1]) >= skip, demand.shape)
+
+    def cost(rule: Rule) -> float:
+        made = replay(demand, rule, stock, economics, supply, unmet=unmet, observed=counted)
+        return float(made.ledger.mismatch.sum())
+
+    return min(rules, key=cost)
