@@ -239,3 +239,72 @@ def test_budget():
     assert table["quantity"].sum() > 25
     assert "budget" in table["limit"].to_list()
     assert buy(terms(panel, budget=0), a_forecast(panel))["quantity"].sum() == 0
+
+
+# ---- lead times that vary
+
+
+def test_past_deliveries_become_chances_and_a_product_without_any_gets_everyones_deviations(tmp_path):
+    (tmp_path / "past.csv").write_text("sku,shop,lead_time\nitem-00,a,2\nitem-00,a,4\nitem-01,b,1\nelsewhere,a,9\n")
+    supply = terms(a_panel(), tmp_path, lead_time=2, lead_times={"path": "past.csv"}).limits.supply
+    assert supply.chances[:, :5].tolist() == [
+        [0.0, 0.0, 0.5, 0.0, 0.5],
+        [0.0, 1.0, 0.0, 0.0, 0.0],
+        pytest.approx([0.0, 1 / 3, 1 / 3, 0.0, 1 / 3]),
+    ]
+    chosen = settings(policy="quantile", lead_time=2, lead_times={"path": "past.csv"})
+    assert set(order_horizons(chosen, SCHEMA, a_panel(), tmp_path)) == {Horizon(0, 2), Horizon(0, 3), Horizon(0, 5)}
+
+
+def test_orders_cover_late_deliveries_in_proportion_to_their_chance(tmp_path):
+    """Three of four come after a period, one after nine: 3/4 F(0+2) + 1/4 F(0+10) reaches one half at 5.04 units."""
+    (tmp_path / "past.csv").write_text("sku,shop,lead_time\n" + "item-00,a,1\n" * 3 + "item-00,a,9\n")
+    values = {"lead_time": 1, "settings": {"level": 0.5}}
+    made = a_forecast(a_panel(), (2, 10))
+    certain = buy(terms(a_panel(), **values), made)["target"][0]
+    varied = buy(terms(a_panel(), tmp_path, lead_times={"path": "past.csv"}, **values), made)["target"][0]
+    assert certain == pytest.approx(2.0)
+    assert varied == pytest.approx(5.04, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("item-00,a,soon\n", ["lead_time", "soon"]),
+        ("item-00,a,-1\n", ["lead_time", "-1"]),
+        ("item-00,a,1.5\n", ["lead_time", "1.5"]),
+        ("item-00,a,\n", ["lead_time", "item-00"]),
+    ],
+)
+def test_deliveries_that_make_no_sense_are_refused(tmp_path, rows, words):
+    (tmp_path / "past.csv").write_text("sku,shop,lead_time\n" + rows)
+    with pytest.raises(DataError) as caught:
+        terms(a_panel(), tmp_path, lead_times={"path": "past.csv"})
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize("rows", ["", "elsewhere,a,3\n"])
+def test_without_any_delivery_lead_times_are_as_planned(tmp_path, rows):
+    (tmp_path / "past.csv").write_text("sku,shop,lead_time\n" + rows)
+    assert terms(a_panel(), tmp_path, lead_times={"path": "past.csv"}).limits.supply.chances is None
+
+
+# ---- edges
+
+
+def test_edges_order_what_the_documentation_says(tmp_path):
+    """Lead time zero; stock beyond any demand; a pack larger than all demand; a budget of zero."""
+    made = a_forecast(a_panel(), (1,))
+    at_once = buy(terms(a_panel(), lead_time=0), made)
+    assert (at_once["quantity"] > 0).all()
+    assert at_once["arrival"].to_list() == [0, 0, 0]
+    (tmp_path / "stock.csv").write_text("sku,shop,on_hand\nitem-00,a,1e12\nitem-01,b,0\nitem-02,a,0\n")
+    full = buy(terms(a_panel(), tmp_path, lead_time=0, on_hand={"path": "stock.csv"}), made)
+    assert full["quantity"].to_list()[0] == 0.0
+    assert full["limit"].to_list()[0] == "enough stock"
+    packed = buy(terms(a_panel(), lead_time=0, pack_size=10_000), made)
+    assert packed["quantity"].to_list() == [10_000.0] * 3
+    assert packed["why"].str.contains("That lasts about").all()
+    broke = buy(terms(a_panel(), lead_time=0, budget=0, price=3.0, cost=1.0), made)
+    assert broke["quantity"].sum() == 0.0
+    assert set(broke["limit"]) == {"budget"}
