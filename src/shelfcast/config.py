@@ -71,6 +71,7 @@ class SalesConfig(TableConfig):
     demand: str = "demand"
     in_stock: str | None = None
     in_stock_from: float = Field(0.5, ge=0, le=1)
+    sold_out: str | None = None
     price: str | None = None
     promotions: dict[str, PromotionKind] = {}
     past: tuple[str, ...] = ()

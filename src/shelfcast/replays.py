@@ -85,12 +85,15 @@ class Stretch:
 def stretch(
     panel: Panel, first: int, n_periods: int, supply: Supply, economics: Economics, *, imputed: bool, start: Array
 ) -> Stretch:
-    """The periods `first .. first + n_periods - 1` of a panel; `imputed` counts periods that were not observed too."""
-    demand, seen = panel.window(first, first + n_periods - 1)
+    """The periods `first .. first + n_periods - 1` of a panel; `imputed` counts periods that were not observed, or sold
+    out, too."""
+    last = first + n_periods - 1
+    demand, seen = panel.window(first, last)
     filled = nearest_observed(demand.astype(np.float64), seen)
     has_rows = (panel.start[:, None] <= first + np.arange(n_periods)) & (panel.lengths > 0)[:, None]
     n = panel.n_series
-    return Stretch(first, filled, has_rows if imputed else seen, start, supply.for_items(n), economics.for_items(n))
+    counted = has_rows if imputed else seen & ~panel.sold_out(first, last)
+    return Stretch(first, filled, counted, start, supply.for_items(n), economics.for_items(n))
 
 
 def nearest_observed(demand: Array, seen: NDArray[np.bool_]) -> Array:

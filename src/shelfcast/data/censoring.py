@@ -61,6 +61,25 @@ def completed(bound: Array, past: Array, seen: Mask) -> Array:
     return np.asarray(np.where(known, np.maximum(above, bound), bound))
 
 
+def with_lower_bounds(panel: Panel) -> Panel:
+    """The panel with demand of its sold-out periods completed, each from what lies before it."""
+    demand = np.array(panel.demand)
+    begin = 0
+    for piece in panel.shards(_CELLS):
+        sold_out = piece.sold_out(piece.first, piece.last)
+        if sold_out.any():
+            sales, seen = piece.window(piece.first, piece.last)
+            whole = at_least(sales.astype(np.float64), seen, sold_out)
+            series, period = np.nonzero(sold_out)
+            rows = piece.indptr[series] + period + piece.first - piece.start[series]
+            demand[begin + rows] = whole[series, period]
+        begin += len(piece.demand)
+    return replace(panel, demand=demand)
+
+
+_CELLS = 5_000_000  # rows completed at once
+
+
 def with_history(panel: Panel, first: int, demand: Array, observed: Mask) -> Panel:
     """The panel with demand (N, n) from period `first` on replaced, and everything after it hidden.
 

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from shelfcast.data.censoring import with_lower_bounds
 from shelfcast.data.panel import KEYS, Calendar, FeatureNames, Panel, ragged_tails
 from shelfcast.data.schema import Absent, Duplicates, Negatives, Schema
 from shelfcast.data.tables import DemandTable, infer_types
@@ -66,9 +67,10 @@ def pack(
         price=schema.price,
         promotions=tuple(schema.promotions),
         categories={**sales.categories, **(known.categories if known else {})},
+        sold_out=schema.sold_out,
     )
     _fill_known(rows.known, layout.indptr, names)
-    return Panel(
+    made = Panel(
         calendar=Calendar(sales.frequency),
         series=index.series,
         start=layout.start.astype(np.int32),
@@ -81,6 +83,7 @@ def pack(
         place=np.zeros(index.series.height, dtype=np.int32),
         last=extents.last,
     )
+    return made if schema.sold_out is None else with_lower_bounds(made)
 
 
 def _require(columns: Sequence[str], tables: Mapping[str, Sequence[str]]) -> None:

@@ -40,7 +40,8 @@ _FORMAT = 1
 class FeatureNames:
     """Names of the columns of `past` and `known`, and the categories behind coded known columns.
 
-    `promotions` names the known columns that mean a promotion where they are above zero; `price` the price column.
+    `promotions` names the known columns that mean a promotion where they are above zero; `price` the price column;
+    `sold_out` the past column that is above zero where the period ended without stock.
     """
 
     past: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class FeatureNames:
     price: str | None = None
     promotions: tuple[str, ...] = ()
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sold_out: str | None = None
 
 
 @dataclass(frozen=True)
@@ -260,6 +262,14 @@ class Panel:
         observed = self.observed[rows] & inside
         return np.where(observed, self.demand[rows], np.float32(0)), observed
 
+    def sold_out(self, first: int, last: int) -> NDArray[np.bool_]:
+        """(N, n) observed periods that ended without stock, from `first` to `last`; none where that is not recorded."""
+        rows, inside = self._rows(first, last)
+        if self.names.sold_out is None or not len(self.demand):
+            return np.zeros(rows.shape, dtype=bool)
+        flags = self.past[:, self.names.past.index(self.names.sold_out)]
+        return np.asarray((flags[rows] > 0) & self.observed[rows] & inside)
+
     def history(self, origin: int, n_periods: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Demand (N, n) and observed (N, n) of the `n_periods` up to `origin`, as `as_of(origin)` would show them.
 
@@ -365,6 +375,7 @@ class Panel:
             price=stored["price"],
             promotions=tuple(stored["promotions"]),
             categories={key: tuple(value) for key, value in stored["categories"].items()},
+            sold_out=stored.get("sold_out"),
         )
         frequency, values = Frequency.parse(meta["frequency"]), _open_array(source / "calendar.npy")
         calendar = Calendar(frequency, dates["start"], values, tuple(dates["names"]))

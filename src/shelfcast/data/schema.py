@@ -53,6 +53,8 @@ class Schema:
     date : date or timestamp; the label of its period.
     demand : units sold or wanted. Null means unobserved, or in the future.
     in_stock : flag or fraction of the period in stock; under `in_stock_from` the period counts as unobserved.
+    sold_out : flag of periods that began with stock and ended without: what was sold is a lower bound on demand, and
+        is completed to what is to be expected above it (`censoring`); kept as a past column too.
     price : unit price, known ahead.
     promotions : column name -> kind.
     past : numeric columns known up to the origin only.
@@ -69,6 +71,7 @@ class Schema:
     demand: str = "demand"
     location: str | None = None
     in_stock: str | None = None
+    sold_out: str | None = None
     price: str | None = None
     promotions: Mapping[str, PromotionKind] = field(default_factory=dict)
     past: tuple[str, ...] = ()
@@ -83,6 +86,8 @@ class Schema:
     in_stock_from: float = 0.5
 
     def __post_init__(self) -> None:
+        if self.sold_out is not None and self.sold_out not in self.past:
+            object.__setattr__(self, "past", (*self.past, self.sold_out))
         columns = self.columns
         repeated = sorted({name for name in columns if columns.count(name) > 1})
         if repeated:
