@@ -212,11 +212,12 @@ def test_schema_has_all_that_the_section_has():
         "path": "a", "item": "i", "location": "l", "date": "d", "demand": "y", "in_stock": "s", "in_stock_from": 0.9,
         "price": "p", "promotions": {"f": "flag"}, "past": ["v"], "known": ["k"], "static": ["c"], "frequency": "day",
         "absent": "unobserved", "longest_gap": 3, "duplicates": "sum", "negatives": "net", "from_first_sale": True,
+        "sold_out": "e",
     }  # fmt: skip
     config = check_config({"sales": sales})
     assert set(sales) | {"url", "sql"} == set(SalesConfig.model_fields)
     schema = config.sales.schema_()
-    assert schema.columns == ("i", "l", "d", "y", "s", "p", "f", "k", "v", "c")
+    assert schema.columns == ("i", "l", "d", "y", "s", "p", "f", "k", "v", "e", "c")
     assert (schema.negatives, schema.absent) == (Negatives.NET, Absent.UNOBSERVED)
     assert (schema.in_stock_from, schema.longest_gap, schema.from_first_sale) == (0.9, 3, True)
 
