@@ -1,7 +1,8 @@
 """The MQ family: one network that forecasts all horizons and levels at once, from raw history (Wen et al.,
 arXiv 1711.11053).
 
-    mq-cnn   dilated causal convolutions      mq-rnn   an LSTM with lagged inputs
+    mq-fnn   dense layers on the forest's features    mq-rnn   an LSTM with lagged inputs
+    mq-cnn   dilated causal convolutions
 
 Trained on the quantile loss itself, at every origin of a window in one pass (forking sequences). The parts are in
 `shelfcast.networks`; what differs between these models is the encoder. Importing this module needs no torch: networks
@@ -167,6 +168,13 @@ class NetworkForecaster:
         return model
 
 
+class MQFNN(NetworkForecaster):
+    """Quantile network on the forest's hand-made features: dense layers on each origin by itself."""
+
+    name = "mq-fnn"
+    defaults: ClassVar[dict[str, Any]] = {"encoder": "mlp", "features": True}
+
+
 class MQCNN(NetworkForecaster):
     """Quantile network on raw history: dilated causal convolutions, all horizons and levels at once."""
 
@@ -180,4 +188,4 @@ class MQRNN(NetworkForecaster):
     defaults: ClassVar[dict[str, Any]] = {"encoder": "lstm"}
 
 
-MODELS = {model.name: model for model in (MQRNN, MQCNN)}
+MODELS = {model.name: model for model in (MQFNN, MQRNN, MQCNN)}

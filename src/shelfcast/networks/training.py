@@ -64,11 +64,12 @@ Report = Callable[[Progress], None]
 
 def to_tensors(batch: Batch, table: Tensor) -> Tensors:
     """A batch on the device of the calendar table."""
-    parts = (batch.codes, batch.numbers, batch.inputs, batch.calendar, batch.origins, batch.state, batch.ahead)
-    codes, numbers, inputs, calendar, origins, state, ahead = (
-        torch.from_numpy(np.ascontiguousarray(part)).to(table.device) for part in parts
-    )
-    return Tensors(codes, numbers, inputs, table, calendar, origins, state, ahead)
+    made = {
+        name: torch.from_numpy(np.ascontiguousarray(getattr(batch, name))).to(table.device)
+        for name in Tensors._fields
+        if name != "table"
+    }
+    return Tensors(table=table, **made)
 
 
 class Trainer:
