@@ -122,6 +122,15 @@ class NetworkForecaster:
 
         return preflight(panel, self.horizons, self.levels, self.network, self.training, self.compute)
 
+    def export(self, panel: Panel, path: Path) -> dict[str, Any]:
+        """Write the network as ONNX, checked against torch on a panel's series; returns what the check found."""
+        from shelfcast.networks import fitting
+        from shelfcast.networks.export import export
+
+        fitted = self._fitted("there is nothing to export")
+        fitting.check_columns(fitted, panel)
+        return export(fitted, panel, self.levels, Path(path))
+
     def _fitted(self, advice: str) -> "Fitted":
         if self.fitted_ is None:
             raise NotFittedError(f"'{self.name}' has not been fitted; {advice}.")

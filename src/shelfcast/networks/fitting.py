@@ -132,7 +132,7 @@ def past_errors(trainer: Trainer, n_batches: int = 8) -> NDArray[np.float64]:
     levels, n_horizons = trainer.head.levels, len(trainer.layout.horizons)
     found: list[list[NDArray[Any]]] = [[] for _ in range(n_horizons)]
     for number in range(n_batches if len(trainer.chances) else 0):
-        batch, _ = trainer.batch((1 << 41) + number)
+        batch, _ = trainer.batch((1 << 41) + number, shared=True)
         assert batch.labels is not None
         assert batch.weight is not None
         with torch.no_grad():

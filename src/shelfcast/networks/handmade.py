@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfcast.data.dated import DateRows
-from shelfcast.data.feature_rows import FeatureRows
 from shelfcast.data.features import Features
 from shelfcast.data.panel import Panel
 from shelfcast.horizons import Horizon
@@ -81,6 +80,8 @@ class HandMade:
         ----------
         scale : (N, O) units that demand is measured in; the features' own scale by default.
         """
+        from shelfcast.data.feature_rows import FeatureRows  # compiles, which no other network needs
+
         table = FeatureRows(self.features, panel, dates)
         n, n_origins = origins.shape
         series, origin = np.repeat(np.arange(n), n_origins), origins.reshape(-1).astype(np.int64)

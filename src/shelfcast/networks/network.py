@@ -87,7 +87,7 @@ class Network(nn.Module):
 
     def statics(self, given: Tensors) -> Tensor:
         """(B, E) vector of what is known of each series for ever."""
-        numbers = given.numbers if given.numbers.shape[1] else given.numbers.new_zeros(len(given.numbers), 1)
+        numbers = given.numbers if given.numbers.shape[1] else given.numbers.new_zeros(given.numbers.shape[0], 1)
         made: Tensor = self.numbers(numbers)
         for place, embedding in enumerate(self.static):
             made = made + embedding(given.codes[:, place])

@@ -80,7 +80,7 @@ class TrainConfig:
     checkpoint_every : steps between checkpoints, where there is a folder for them.
     """
 
-    steps: int = 2_000
+    steps: int = 3_000
     series: int = 32
     origins: int = 8
     learning_rate: float = 4e-3

@@ -111,10 +111,10 @@ class Trainer:
 
     # ---- one step
 
-    def batch(self, step: int) -> tuple[Batch, Draw]:
-        """The batch of a step, categories hidden at random."""
+    def batch(self, step: int, *, shared: bool = False) -> tuple[Batch, Draw]:
+        """The batch of a step, categories hidden at random; `shared` is the same in every process of a group."""
         config = self.config
-        rank, world = peers()
+        rank, world = (0, 1) if shared else peers()
         rng = np.random.default_rng([self.seed, step * world + rank])
         drawn = draw(self.facts, self.chances, rng, config.series, config.origins, self.layout.forks)
         made = make_batch(self.source, drawn.series, drawn.last_fork, drawn.origins)
@@ -211,7 +211,7 @@ class Trainer:
                 self._validate()
             if report is not None and (self.step % every == 0 or last):
                 report(Progress(self.step, config.steps, float(np.mean(self.losses[-every:])), self._latest()))
-            if folder is not None and (self.step % config.checkpoint_every == 0 or last):
+            if folder is not None and peers()[0] == 0 and (self.step % config.checkpoint_every == 0 or last):
                 write_state(folder, self.arrays(), self._counters() | {"fingerprint": fingerprint})
         self._finish()
 
@@ -306,7 +306,7 @@ class Trainer:
             return [np.zeros(0)] * n_horizons
         found: list[list[Any]] = [[] for _ in range(n_horizons)]
         for number in range(n_batches):
-            batch, _ = self.batch((1 << 40) + number)
+            batch, _ = self.batch((1 << 40) + number, shared=True)
             assert batch.labels is not None
             assert batch.weight is not None
             for k in range(n_horizons):
