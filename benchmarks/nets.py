@@ -17,6 +17,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import torch
 
 import m5_data
 from shelfcast.evaluation import evaluate
@@ -49,12 +50,13 @@ def figures(name: str, settings: dict[str, Any], seed: int) -> list[float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="mq-cnn")
-    parser.add_argument("settings", nargs="*", default=["steps=4500"], help="as steps=4500")
+    parser.add_argument("settings", nargs="*", default=[], help="as steps=4500; the defaults otherwise")
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     if not m5_data.FOLDER.is_dir():
         print("skipped: the M5 sample is not there; it is expected in ../shared/data/m5 beside the project")
         return 0
+    torch.set_num_threads(1)
     settings = {key: json.loads(value) for key, value in (text.split("=", 1) for text in given.settings)}
     print(f"{given.model} {settings}\n{'seed':>6}{'L12':>8}{'r':>8}{'A9':>8}{'fit s':>8}{'predict':>8}")
     rows = []

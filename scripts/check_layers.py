@@ -29,7 +29,7 @@ CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more s
     (4, "store runs catalogue"),
     (4, "report"),
     (4, "inventory"),
-    (5, "config loading pipelines purchasing drafting parallel replays simulating lessons closed_loop"),
+    (5, "config loading pipelines exporting purchasing drafting parallel replays simulating lessons closed_loop"),
     (6, "cli __main__"),
     (6, "server"),
 )
@@ -107,6 +107,8 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
         "inventory/learning": "trains buying rules through it; what is learned runs without torch",
     },
     "lightgbm": {},
+    "onnx": {"networks/export": "an optional extra"},
+    "onnxruntime": {"networks/export": "an optional extra: the check of what was exported"},
     "statsforecast": {"models/classical": "automatic textbook methods, an optional extra"},
     "pandas": {},
 }

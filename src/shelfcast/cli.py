@@ -133,6 +133,24 @@ def fit(config: Config, data: Data = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def export(
+    config: Config,
+    onnx: Annotated[Path, typer.Option(help="The file to write.", show_default=False)],
+    model: Annotated[
+        Path | None, typer.Option(help="A folder that `fit` wrote; that of the config without it.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Write a fitted network as ONNX, checked against torch."""
+    with _running(config, data) as run:
+        from shelfcast import exporting, loading
+
+        found = exporting.export_onnx(run, loading.load_panel(run), onnx, model)
+    _say(found, as_json)
+
+
+@app.command()
 def backtest(config: Config, data: Data = None, as_json: Json = False) -> None:
     """Compare the models at rolling origins and store forecasts and scores."""
     with _running(config, data) as run:

@@ -18,10 +18,14 @@ Doubles = NDArray[np.float64]
 
 
 class FeatureRows:
-    """Features of rows (series, origin, horizon) of one panel; `series` are places in it, all arrays (J,) int64."""
+    """Features of rows (series, origin, horizon) of one panel; `series` are places in it, all arrays (J,) int64.
 
-    def __init__(self, features: Features, panel: Panel) -> None:
+    `dates` of the panel's calendar may be given, where many pieces of one panel are read.
+    """
+
+    def __init__(self, features: Features, panel: Panel, dates: DateRows | None = None) -> None:
         self.features, self.panel = features, panel
+        self._dates_given = dates
         self.codes = [group.codes(panel) for group in features.groups]
         self.start = np.asarray(panel.start, dtype=np.int64)
         self.place = np.asarray(panel.place, dtype=np.int64)
@@ -30,7 +34,7 @@ class FeatureRows:
 
     @cached_property
     def _dates(self) -> DateRows:
-        return DateRows(self.features.dates, self.panel)
+        return self._dates_given or DateRows(self.features.dates, self.panel)
 
     @cached_property
     def _price(self) -> Floats:

@@ -1,7 +1,8 @@
 """The MQ family: one network that forecasts all horizons and levels at once, from raw history (Wen et al.,
 arXiv 1711.11053).
 
-    mq-cnn   dilated causal convolutions      mq-rnn   an LSTM with lagged inputs
+    mq-fnn   dense layers on the forest's features    mq-rnn   an LSTM with lagged inputs
+    mq-cnn   dilated causal convolutions
 
 Trained on the quantile loss itself, at every origin of a window in one pass (forking sequences). The parts are in
 `shelfcast.networks`; what differs between these models is the encoder. Importing this module needs no torch: networks
@@ -121,6 +122,15 @@ class NetworkForecaster:
 
         return preflight(panel, self.horizons, self.levels, self.network, self.training, self.compute)
 
+    def export(self, panel: Panel, path: Path) -> dict[str, Any]:
+        """Write the network as ONNX, checked against torch on a panel's series; returns what the check found."""
+        from shelfcast.networks import fitting
+        from shelfcast.networks.export import export
+
+        fitted = self._fitted("there is nothing to export")
+        fitting.check_columns(fitted, panel)
+        return export(fitted, panel, self.levels, Path(path))
+
     def _fitted(self, advice: str) -> "Fitted":
         if self.fitted_ is None:
             raise NotFittedError(f"'{self.name}' has not been fitted; {advice}.")
@@ -167,6 +177,13 @@ class NetworkForecaster:
         return model
 
 
+class MQFNN(NetworkForecaster):
+    """Quantile network on the forest's hand-made features: dense layers on each origin by itself."""
+
+    name = "mq-fnn"
+    defaults: ClassVar[dict[str, Any]] = {"encoder": "mlp", "features": True}
+
+
 class MQCNN(NetworkForecaster):
     """Quantile network on raw history: dilated causal convolutions, all horizons and levels at once."""
 
@@ -180,4 +197,4 @@ class MQRNN(NetworkForecaster):
     defaults: ClassVar[dict[str, Any]] = {"encoder": "lstm"}
 
 
-MODELS = {model.name: model for model in (MQRNN, MQCNN)}
+MODELS = {model.name: model for model in (MQFNN, MQRNN, MQCNN)}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from shelfcast.data.panel import Panel
 from shelfcast.horizons import Horizon
 from shelfcast.networks.columns import Columns
+from shelfcast.networks.handmade import HandMade
 from shelfcast.networks.rhythms import Rhythm
 from shelfcast.networks.windows import (
     N_STATE,
@@ -46,6 +47,7 @@ class Batch:
     origins : (O,) places of the decoded origins among the T.
     state : (B, O, Fs) state features at the origins.
     ahead : (B, O, H, Fh) what is known at each origin of each lead.
+    targets : (B, O, K, Ft) hand-made features of each horizon; Ft is 0 without them.
     scale : (B, O) units a period, > 0.
     silent : (B, O) whether nothing was sold for long, though observed: such a series is forecast as zeros.
     labels : (B, O, K) demand of each horizon over scale and span; lower bounds where `bound`.
@@ -60,6 +62,7 @@ class Batch:
     origins: Ints
     state: Floats
     ahead: Floats
+    targets: Floats
     scale: Floats
     silent: NDArray[np.bool_]
     labels: Floats | None = None
@@ -91,6 +94,7 @@ class Layout:
     reach, forks : periods the encoder looks back on, and possible origins of a window.
     left_out : parts of the inputs that are not given, among `settings.PARTS` (for comparisons).
     sold : past column with what was sold in periods that were not observed (sold out), a lower bound on demand.
+    made : hand-made features to read beside, if any.
     """
 
     columns: Columns
@@ -100,6 +104,7 @@ class Layout:
     forks: int
     left_out: tuple[str, ...] = ()
     sold: str | None = None
+    made: HandMade | None = None
     n_leads: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -118,6 +123,16 @@ class Layout:
     def n_ahead(self) -> int:
         """Width Fh of what is known of each lead."""
         return len(self.rhythm.counts) + 3 + len(self.columns.known) + 3 * self._n_levels
+
+    @property
+    def n_state(self) -> int:
+        """Width Fs of the state features."""
+        return N_STATE + (0 if self.made is None else self.made.n_state)
+
+    @property
+    def n_targets(self) -> int:
+        """Width Ft of the hand-made features of a horizon."""
+        return 0 if self.made is None else self.made.n_ahead
 
     @property
     def _n_levels(self) -> int:
@@ -142,11 +157,19 @@ class Source:
         self.table = made.reshape(-1, made.shape[-1]) * np.float32(layout.uses("calendar"))
         self.codes = layout.columns.codes(panel) * int(layout.uses("static"))
         self.numbers = layout.columns.static_numbers(panel) * np.float32(layout.uses("static"))
+        self.date_rows = None if layout.made is None else layout.made.dates(panel)
 
     def dates(self, place: NDArray[Any], first: Ints, n_periods: int) -> Ints:
         """(B, n_periods) rows of the table for the periods from `first` (B,) at places (B,)."""
         when = np.clip(first[:, None] + np.arange(n_periods) - self.first, 0, self.length - 1)
         return np.asarray(place[:, None].astype(np.int64) * self.length + when)
+
+    def hand_made(self, series: Ints, periods: Ints, scale: NDArray[Any]) -> tuple[Floats, Floats]:
+        """(B, O, .) and (B, O, K, Ft) hand-made features of series (B,) at origins (B, O); of no width without them."""
+        if self.layout.made is None or self.date_rows is None:
+            shape = (*periods.shape, len(self.layout.horizons), 0)
+            return np.zeros((*periods.shape, 0), dtype=np.float32), np.zeros(shape, dtype=np.float32)
+        return self.layout.made.read(self.panel.take(series), self.date_rows, periods, scale)
 
 
 def make_batch(
@@ -175,6 +198,8 @@ def make_batch(
         known, logs = np.zeros_like(known), np.zeros_like(logs)
     regular = _regular_price(logs, rhythm.price)
     at = n_before + layout.reach + origins
+    periods = last_fork[:, None] - n_forks + 1 + origins
+    lately, targets = source.hand_made(series, periods, level.scale[:, at])
     inputs = _encoder_inputs(window, level, layout, known, logs, regular, raw_past)
     made: dict[str, Any] = {
         "codes": source.codes[series],
@@ -182,13 +207,14 @@ def make_batch(
         "inputs": inputs[:, n_before : n_before + n_read],
         "calendar": source.dates(panel.place[series], first + n_before, n_read + n_leads),
         "origins": layout.reach + origins,
-        "state": level.state[:, at] * np.float32(layout.uses("state")),
+        "state": np.concatenate([level.state[:, at] * np.float32(layout.uses("state")), lately], axis=-1),
         "ahead": _ahead(window, level, layout, known, logs, regular, at),
+        "targets": targets,
         "scale": level.scale[:, at].astype(np.float32),
         "silent": level.silent[:, at],
     }
     if with_labels:
-        made |= _labels(window, level, layout, raw_past, at, last_fork[:, None] - n_forks + 1 + origins, panel)
+        made |= _labels(window, level, layout, raw_past, at, periods, panel)
     return Batch(**made)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from shelfcast.horizons import Horizon
 from shelfcast.networks.batches import Layout
 from shelfcast.networks.checkpoints import arrays_of, digest, load_weights, put_weights, save_weights
 from shelfcast.networks.columns import Columns
+from shelfcast.networks.handmade import HandMade
 from shelfcast.networks.heads import Grid, Head, NegativeBinomial, Point
 from shelfcast.networks.network import Network
 from shelfcast.networks.rhythms import rhythm_of
@@ -68,13 +70,16 @@ def head_of(config: NetworkConfig, levels: Sequence[float]) -> Head:
     return head
 
 
-def layout_of(config: NetworkConfig, columns: Columns, frequency: Frequency, horizons: tuple[Horizon, ...]) -> Layout:
+def layout_of(
+    config: NetworkConfig, columns: Columns, frequency: Frequency, horizons: tuple[Horizon, ...],
+    made: HandMade | None = None,
+) -> Layout:  # fmt: skip
     """Sizes of a network's batches."""
     rhythm = rhythm_of(frequency)
     reach = rhythm.reach if config.reach is None else config.reach
     return Layout(
         columns, rhythm, horizons, 0 if config.encoder == "mlp" else reach, config.forks or rhythm.forks,
-        config.left_out, config.sold,
+        config.left_out, config.sold, made,
     )  # fmt: skip
 
 
@@ -96,7 +101,8 @@ def prepare(
     for name in config.static or ():
         panel.column(name)
     columns = Columns.learn(panel, config.static) if earlier is None else earlier.layout.columns
-    layout = layout_of(config, columns, panel.frequency, horizons)
+    made = HandMade.learn(panel, horizons) if config.features and earlier is None else None
+    layout = layout_of(config, columns, panel.frequency, horizons, made) if earlier is None else earlier.layout
     head = head_of(config, levels)
     if earlier is not None:
         check_columns(earlier, panel)
@@ -126,7 +132,7 @@ def past_errors(trainer: Trainer, n_batches: int = 8) -> NDArray[np.float64]:
     levels, n_horizons = trainer.head.levels, len(trainer.layout.horizons)
     found: list[list[NDArray[Any]]] = [[] for _ in range(n_horizons)]
     for number in range(n_batches if len(trainer.chances) else 0):
-        batch, _ = trainer.batch((1 << 41) + number)
+        batch, _ = trainer.batch((1 << 41) + number, shared=True)
         assert batch.labels is not None
         assert batch.weight is not None
         with torch.no_grad():
@@ -165,8 +171,10 @@ def save(fitted: Fitted, folder: Path) -> dict[str, Any]:
     arrays = arrays_of(fitted.network)
     if fitted.shifts is not None:
         arrays[_SHIFTS] = fitted.shifts
+    made = fitted.layout.made
     return {
         "frequency": str(fitted.frequency),
+        "made": None if made is None else made.save(folder),
         "columns": fitted.layout.columns.to_json(),
         "weights": save_weights(folder, arrays),
         "scores": list(fitted.scores),
@@ -181,11 +189,12 @@ def load(folder: Path, horizons: tuple[Horizon, ...], levels: tuple[float, ...],
         columns = Columns.from_json(stored["columns"])
         arrays = load_weights(folder, stored["weights"])
         scores = tuple((int(a), float(b), float(c)) for a, b, c in stored["scores"])
-    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+        made = HandMade.load(folder, horizons, stored["made"]) if config.features else None
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, BadZipFile, ConfigError) as error:
         raise StoreError(
             f"expected a network of this version in {folder}; got: {error}. Run `shelfcast fit` again."
         ) from error
-    layout, head = layout_of(config, columns, frequency, horizons), head_of(config, levels)
+    layout, head = layout_of(config, columns, frequency, horizons, made), head_of(config, levels)
     network = build(config, layout, frequency, head, 0)
     shifts = arrays.pop(_SHIFTS, None)
     put_weights(network, arrays, folder)

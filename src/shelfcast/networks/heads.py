@@ -25,6 +25,14 @@ def unsoftplus(value: Array) -> Array:
     return np.asarray(np.where(value > 20, value, np.log(np.expm1(np.maximum(value, 1e-6)))))
 
 
+def running_maximum(values: Tensor) -> Tensor:
+    """Values (*b, Q) raised to the largest of those before; of operations that other runtimes have, too."""
+    made = [values[..., 0]]
+    for place in range(1, values.shape[-1]):
+        made.append(torch.maximum(made[-1], values[..., place]))
+    return torch.stack(made, dim=-1)
+
+
 class Head(nn.Module):
     """Base of the heads: raw outputs of width `width` -> law.
 
@@ -172,13 +180,13 @@ class NegativeBinomial(Head):
         spread = np.clip(float(samples.var()) / mean**2, 0.002, 4.0)
         return np.concatenate((unsoftplus(np.array([mean, spread])), [-3.0] * self.zeros))
 
-    def _parts(self, raw: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def parts(self, raw: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Mean in units, dispersion, and log-odds of an excess zero."""
         mean = (functional.softplus(raw[..., 0]) + 1e-4) * scale
         return mean, functional.softplus(raw[..., 1]) + 1e-3, raw[..., 2] if self.zeros else None
 
     def loss(self, raw: Tensor, labels: Tensor, weight: Tensor, bound: Tensor | None, scale: Tensor) -> Tensor:
-        mean, dispersion, odds = self._parts(raw, scale)
+        mean, dispersion, odds = self.parts(raw, scale)
         y = labels * scale
         size = 1 / dispersion
         log = torch.lgamma(y + size) - torch.lgamma(size) - torch.lgamma(y + 1)
@@ -191,7 +199,7 @@ class NegativeBinomial(Head):
         return -(weight * log).sum()
 
     def quantiles(self, raw: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
-        mean, dispersion, odds = self._parts(raw.double(), scale.double().expand(raw.shape[:-1]))
+        mean, dispersion, odds = self.parts(raw.double(), scale.double().expand(raw.shape[:-1]))
         shape = (*mean.shape, len(levels))
         wanted = np.broadcast_to(np.asarray(levels, dtype=np.float64), shape).reshape(-1, len(levels))
         if odds is not None:
@@ -202,7 +210,7 @@ class NegativeBinomial(Head):
         return (units / scale.double()[..., None]).to(raw.dtype)
 
     def mean(self, raw: Tensor, scale: Tensor) -> Tensor:
-        mean, _, odds = self._parts(raw, scale)
+        mean, _, odds = self.parts(raw, scale)
         return mean / scale * (1 if odds is None else torch.sigmoid(-odds))
 
 

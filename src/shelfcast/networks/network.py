@@ -13,7 +13,6 @@ from shelfcast.networks.batches import Layout, averaging
 from shelfcast.networks.decoders import Global, Local
 from shelfcast.networks.encoders import ENCODERS
 from shelfcast.networks.settings import NetworkConfig
-from shelfcast.networks.windows import N_STATE
 
 
 class Tensors(NamedTuple):
@@ -27,6 +26,7 @@ class Tensors(NamedTuple):
     origins: Tensor
     state: Tensor
     ahead: Tensor
+    targets: Tensor
 
 
 class Network(nn.Module):
@@ -41,16 +41,17 @@ class Network(nn.Module):
         super().__init__()
         width, columns = shape.width, layout.columns
         means, leads = averaging(layout.horizons)
-        n_ahead = layout.n_ahead + shape.dates
+        n_ahead = layout.n_ahead + shape.dates + layout.n_targets
         self.reach, self.n_leads = layout.reach, layout.n_leads
         self.in_order = means is None and leads.tolist() == list(range(layout.n_leads))
         self.static = nn.ModuleList(nn.Embedding(len(found) + 1, shape.embedding) for _, found in columns.static)
         self.numbers = nn.Linear(max(len(columns.numbers), 1), shape.embedding)
         self.dates = nn.Linear(n_dates, shape.dates)
-        self.inputs = nn.Linear(layout.n_inputs + shape.dates, width)
+        self.pointwise = shape.encoder == "mlp"
+        self.inputs = nn.Linear(layout.n_inputs + shape.dates + layout.n_state * self.pointwise, width)
         self.embed = nn.Linear(shape.embedding, width, bias=False)
         self.encoder = ENCODERS[shape.encoder](width, layout.reach, layout.forks)
-        n_vector = width + N_STATE + shape.embedding
+        n_vector = width + layout.n_state + shape.embedding
         self.globally = Global(
             n_vector, n_ahead, len(layout.horizons), width, shape.hidden, specific=shape.specific, glimpse=shape.glimpse
         )
@@ -66,20 +67,27 @@ class Network(nn.Module):
     def forward(self, given: Tensors, keep: Tensor | None = None) -> Tensor:
         who = self.statics(given)
         dates = functional.embedding(given.calendar, self.dates(given.table))
-        n_read = given.inputs.shape[1]
-        read = torch.cat((given.inputs, dates[:, :n_read]), dim=-1)
-        encoded = self.encoder(self.inputs(read) + self.embed(who)[:, None])
-        at = encoded[:, given.origins - self.reach]
+        at = self._encoded(given, dates, who)
         vector = torch.cat((at, given.state, who[:, None].expand(-1, at.shape[1], -1)), dim=-1)
         ahead = torch.cat((given.ahead, self._dates_ahead(dates, given.origins)), dim=-1)
-        ahead = self._horizons(ahead)
+        ahead = torch.cat((self._horizons(ahead), given.targets), dim=-1)
         context = self.globally(vector, ahead) + self.embed_local(who)[:, None, None]
         raw: Tensor = self.locally(context, ahead, keep)
         return raw + self.base
 
+    def _encoded(self, given: Tensors, dates: Tensor, who: Tensor) -> Tensor:
+        """(B, O, D) vectors of the decoded origins; an encoder of single periods is given no other, and their state."""
+        if self.pointwise:
+            parts = (given.inputs[:, given.origins], dates[:, given.origins], given.state)
+            alone: Tensor = self.encoder(self.inputs(torch.cat(parts, dim=-1)) + self.embed(who)[:, None])
+            return alone
+        read = torch.cat((given.inputs, dates[:, : given.inputs.shape[1]]), dim=-1)
+        encoded: Tensor = self.encoder(self.inputs(read) + self.embed(who)[:, None])
+        return encoded[:, given.origins - self.reach]
+
     def statics(self, given: Tensors) -> Tensor:
         """(B, E) vector of what is known of each series for ever."""
-        numbers = given.numbers if given.numbers.shape[1] else given.numbers.new_zeros(len(given.numbers), 1)
+        numbers = given.numbers if given.numbers.shape[1] else given.numbers.new_zeros(given.numbers.shape[0], 1)
         made: Tensor = self.numbers(numbers)
         for place, embedding in enumerate(self.static):
             made = made + embedding(given.codes[:, place])

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from shelfcast.data.panel import Panel
-from shelfcast.networks.batches import Layout, Source, make_batch
+from shelfcast.networks.batches import Batch, Layout, Source, make_batch
 from shelfcast.networks.heads import Head
 from shelfcast.networks.network import Network
 from shelfcast.networks.training import to_tensors
 
 Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
 _CELLS = 200_000  # series x periods read at once
 
 
@@ -43,20 +44,13 @@ def predict(
     whole_blocks : whether a pass begins at its block's first period, as recurrent encoders need.
     """
     device = next(network.parameters()).device
-    size = layout.rhythm.history + layout.reach + layout.forks
     source = Source(panel, layout, min(origins) - layout.forks, max(origins))
     table = torch.from_numpy(source.table).to(device)
-    n_series = max(1, _CELLS // (size + layout.n_leads * 8))
-    blocks = _blocks(origins, layout.forks)
     extra = None if shifts is None else torch.as_tensor(shifts, dtype=torch.float32, device=device)
-    for begin in range(0, panel.n_series, n_series):
-        series = np.arange(begin, min(begin + n_series, panel.n_series))
+    for series in pieces(source):
         values = np.zeros((len(series), len(origins), len(layout.horizons), len(levels)), dtype=np.float32)
         mean = np.zeros(values.shape[:-1], dtype=np.float32)
-        for places, low, high in blocks:
-            low = (low // layout.forks) * layout.forks if whole_blocks else low
-            at = np.array([origins[p] for p in places]) - low
-            batch = make_batch(source, series, np.full(len(series), high), at, forks=high - low + 1, with_labels=False)
+        for places, batch in batches(source, series, origins, whole_blocks=whole_blocks):
             with torch.no_grad():
                 raw = network(to_tensors(batch, table)).float()
                 scale = torch.from_numpy(batch.scale).to(device)[..., None] * network.spans
@@ -67,7 +61,28 @@ def predict(
                 sold = torch.from_numpy(~batch.silent).to(device)[..., None]
                 values[:, places] = (units * sold[..., None]).cpu().numpy()
                 mean[:, places] = (centre * scale * sold).cpu().numpy()
-        yield Said(begin, values, mean)
+        yield Said(int(series[0]), values, mean)
+
+
+def pieces(source: Source) -> Iterator[Ints]:
+    """Places of the series that are read at once, one piece after the other."""
+    layout, n = source.layout, source.panel.n_series
+    size = layout.rhythm.history + layout.reach + layout.forks
+    n_series = max(1, _CELLS // (size + layout.n_leads * 8))
+    for begin in range(0, n, n_series):
+        yield np.arange(begin, min(begin + n_series, n))
+
+
+def batches(
+    source: Source, series: Ints, origins: Sequence[int], *, whole_blocks: bool
+) -> Iterator[tuple[list[int], Batch]]:  # fmt: skip
+    """Batches of series (B,) for forecasts, each with the places of its origins."""
+    forks = source.layout.forks
+    for places, low, high in _blocks(origins, forks):
+        low = (low // forks) * forks if whole_blocks else low
+        at = np.array([origins[p] for p in places]) - low
+        last = np.full(len(series), high)
+        yield places, make_batch(source, series, last, at, forks=high - low + 1, with_labels=False)
 
 
 def _blocks(origins: Sequence[int], forks: int) -> list[tuple[list[int], int, int]]:

@@ -33,6 +33,7 @@ class NetworkConfig:
     static : columns of the series to read; all but the item's key if None.
     left_out : parts of the inputs to leave out: `static`, `known`, `calendar`, `lags`, `state`, `past`.
     sold : past column with what was sold in periods that were not observed: a lower bound on demand.
+    features : whether the forest's hand-made features are read, too.
     """
 
     encoder: str = "cnn"
@@ -49,6 +50,7 @@ class NetworkConfig:
     static: tuple[str, ...] | None = None
     left_out: tuple[str, ...] = ()
     sold: str | None = None
+    features: bool = False
 
     def __post_init__(self) -> None:
         _check(self, {"specific": 0, "glimpse": 0, "reach": 0})
@@ -78,7 +80,7 @@ class TrainConfig:
     checkpoint_every : steps between checkpoints, where there is a folder for them.
     """
 
-    steps: int = 2_000
+    steps: int = 3_000
     series: int = 32
     origins: int = 8
     learning_rate: float = 4e-3
@@ -136,7 +138,10 @@ def _check(record: Any, least: dict[str, int]) -> None:
             object.__setattr__(record, key, value)
         if value is None and hint in (int | None, str | None, tuple[str, ...] | None):
             continue
-        if hint in (int, int | None):
+        if hint is bool:
+            if not isinstance(value, bool):
+                raise ConfigError(f"model.{key}", f"expected true or false; got {value!r}")
+        elif hint in (int, int | None):
             floor = least.get(key, 1)
             if not isinstance(value, int) or isinstance(value, bool) or value < floor:
                 raise ConfigError(f"model.{key}", f"expected a whole number >= {floor}; got {value!r}")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from shelfcast.networks.heads import Head, unsoftplus
+from shelfcast.networks.heads import Head, running_maximum, unsoftplus
 
 _EDGE = 0.02  # levels outside (_EDGE, 1 - _EDGE) belong to the tails
 _THINNEST = 0.1  # least width of a piece, over that of equal ones
@@ -64,7 +64,7 @@ class Spline(Head):
             else:
                 share = ((level - at[..., :-1]) / (at[..., 1:] - at[..., :-1])).clamp(0, 1)
                 made.append(values[..., 0] + (share * (values[..., 1:] - values[..., :-1])).sum(dim=-1))
-        return torch.cummax(torch.stack(made, dim=-1), dim=-1).values
+        return running_maximum(torch.stack(made, dim=-1))
 
     def loss(self, raw: Tensor, labels: Tensor, weight: Tensor, bound: Tensor | None, scale: Tensor) -> Tensor:
         score = self.crps(raw, labels)

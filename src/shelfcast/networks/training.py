@@ -64,11 +64,12 @@ Report = Callable[[Progress], None]
 
 def to_tensors(batch: Batch, table: Tensor) -> Tensors:
     """A batch on the device of the calendar table."""
-    parts = (batch.codes, batch.numbers, batch.inputs, batch.calendar, batch.origins, batch.state, batch.ahead)
-    codes, numbers, inputs, calendar, origins, state, ahead = (
-        torch.from_numpy(np.ascontiguousarray(part)).to(table.device) for part in parts
-    )
-    return Tensors(codes, numbers, inputs, table, calendar, origins, state, ahead)
+    made = {
+        name: torch.from_numpy(np.ascontiguousarray(getattr(batch, name))).to(table.device)
+        for name in Tensors._fields
+        if name != "table"
+    }
+    return Tensors(table=table, **made)
 
 
 class Trainer:
@@ -110,10 +111,10 @@ class Trainer:
 
     # ---- one step
 
-    def batch(self, step: int) -> tuple[Batch, Draw]:
-        """The batch of a step, categories hidden at random."""
+    def batch(self, step: int, *, shared: bool = False) -> tuple[Batch, Draw]:
+        """The batch of a step, categories hidden at random; `shared` is the same in every process of a group."""
         config = self.config
-        rank, world = peers()
+        rank, world = (0, 1) if shared else peers()
         rng = np.random.default_rng([self.seed, step * world + rank])
         drawn = draw(self.facts, self.chances, rng, config.series, config.origins, self.layout.forks)
         made = make_batch(self.source, drawn.series, drawn.last_fork, drawn.origins)
@@ -210,7 +211,7 @@ class Trainer:
                 self._validate()
             if report is not None and (self.step % every == 0 or last):
                 report(Progress(self.step, config.steps, float(np.mean(self.losses[-every:])), self._latest()))
-            if folder is not None and (self.step % config.checkpoint_every == 0 or last):
+            if folder is not None and peers()[0] == 0 and (self.step % config.checkpoint_every == 0 or last):
                 write_state(folder, self.arrays(), self._counters() | {"fingerprint": fingerprint})
         self._finish()
 
@@ -305,7 +306,7 @@ class Trainer:
             return [np.zeros(0)] * n_horizons
         found: list[list[Any]] = [[] for _ in range(n_horizons)]
         for number in range(n_batches):
-            batch, _ = self.batch((1 << 40) + number)
+            batch, _ = self.batch((1 << 40) + number, shared=True)
             assert batch.labels is not None
             assert batch.weight is not None
             for k in range(n_horizons):

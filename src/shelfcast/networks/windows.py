@@ -97,7 +97,8 @@ class Level:
     scale : (B, T) units a period, > 0: mean of the latest periods, half of it over those without a promotion, plus an
         offset; what is known of longer windows, and at last `launch`, stands in where few were observed.
     silent : (B, T) nothing sold in the longest window, of which at least a fourth was observed.
-    state : (B, T, Fs) float32 state features: sizes of windows against each other, zeros, spread, age.
+    state : (B, T, Fs) float32 state features: sizes of windows against each other, zeros, spread, age. Size and age
+        count up to a limit: beyond it they tell no more than the date, which a network would learn by heart.
     """
 
     scale: Array
@@ -106,6 +107,7 @@ class Level:
 
 
 N_STATE = 12
+_MANY = 100.0  # units a period from which on a law's relative width no longer depends on their number
 
 
 def level_of(window: Window, promoted: NDArray[np.bool_] | None, rhythm: Rhythm, launch: float, offset: float) -> Level:
@@ -129,13 +131,13 @@ def level_of(window: Window, promoted: NDArray[np.bool_] | None, rhythm: Rhythm,
     share = [trailing_sum(zeros, n) / np.maximum(c, 1) for n, c in zip(rhythm.means[1:3], counts[1:3], strict=True)]
     n_long = rhythm.means[3]
     features = [
-        np.log(scale) / 3,
+        np.log(scale / (1 + scale / _MANY)) / 3,
         *(np.log((a + offset) / (b + offset)) * ((m > 0.5) & (k > 0.5)) for a, b, m, k in
           zip(means[:-1], means[1:], counts[:-1], counts[1:], strict=True)),
         2 * share[0] - 1,
         2 * share[1] - 1,
         np.log((spread + offset) / (means[2] + offset)),
-        np.log1p(window.age / rhythm.scale) - 1.5,
+        np.log1p(np.minimum(window.age, n_long) / rhythm.scale) - 1.5,
         counts[1] / rhythm.scale - 0.5,
         counts[3] < 0.5,
         np.log(scale / (base + offset)),
