@@ -25,7 +25,7 @@ CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more s
     (2, "networks"),
     (3, "models"),
     (4, "rolling"),
-    (4, "evaluation metrics cells segments"),
+    (4, "evaluation metrics volatility cells segments"),
     (4, "store runs catalogue"),
     (4, "report"),
     (4, "inventory"),
@@ -41,7 +41,7 @@ ACROSS: dict[tuple[str, str], str] = {  # imports between cells of one layer
 
 NEVER: dict[str, tuple[str, str]] = {  # downward, yet forbidden
     "inventory": (
-        "models rolling evaluation metrics cells segments store runs catalogue report",
+        "models rolling evaluation metrics volatility cells segments store runs catalogue report",
         "decisions depend on laws, never on models",
     ),
 }
