@@ -27,6 +27,7 @@ class Tensors(NamedTuple):
     origins: Tensor
     state: Tensor
     ahead: Tensor
+    indicators: Tensor | None = None
 
 
 class Network(nn.Module):

@@ -44,7 +44,7 @@ def predict(
     """
     device = next(network.parameters()).device
     size = layout.rhythm.history + layout.reach + layout.forks
-    source = Source(panel, layout, min(origins) - layout.forks, max(origins))
+    source = Source(panel, layout, min(origins) - layout.forks - max(layout.lags, default=0), max(origins))
     table = torch.from_numpy(source.table).to(device)
     n_series = max(1, _CELLS // (size + layout.n_leads * 8))
     blocks = _blocks(origins, layout.forks)
@@ -55,16 +55,17 @@ def predict(
         mean = np.zeros(values.shape[:-1], dtype=np.float32)
         for places, low, high in blocks:
             low = (low // layout.forks) * layout.forks if whole_blocks else low
-            at = np.array([origins[p] for p in places]) - low
+            low -= max(layout.lags, default=0)
+            at, asked = _with_earlier(np.array([origins[p] for p in places]) - low, layout.lags)
             batch = make_batch(source, series, np.full(len(series), high), at, forks=high - low + 1, with_labels=False)
             with torch.no_grad():
-                raw = network(to_tensors(batch, table)).float()
-                scale = torch.from_numpy(batch.scale).to(device)[..., None] * network.spans
+                raw = network(to_tensors(batch, table)).float()[:, asked]
+                scale = torch.from_numpy(batch.scale[:, asked]).to(device)[..., None] * network.spans
                 scaled = head.quantiles(raw, levels, scale)
                 scaled = scaled if extra is None else scaled + extra
                 units = (scaled.clamp(min=0) * scale[..., None]).cummax(dim=-1).values
                 centre = head.mean(raw, scale) if extra is None else scaled.clamp(min=0).mean(dim=-1)
-                sold = torch.from_numpy(~batch.silent).to(device)[..., None]
+                sold = torch.from_numpy(~batch.silent[:, asked]).to(device)[..., None]
                 values[:, places] = (units * sold[..., None]).cpu().numpy()
                 mean[:, places] = (centre * scale * sold).cpu().numpy()
         yield Said(begin, values, mean)
@@ -76,3 +77,11 @@ def _blocks(origins: Sequence[int], forks: int) -> list[tuple[list[int], int, in
     for place, origin in enumerate(origins):
         found.setdefault(origin // forks, []).append(place)
     return [(p, min(origins[i] for i in p), max(origins[i] for i in p)) for p in found.values()]
+
+
+def _with_earlier(at: NDArray[np.int64], lags: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places of the asked origins and of the earlier ones that they look up, and where among them the asked stand."""
+    if not lags:
+        return at, np.arange(len(at))
+    everything = np.unique(np.concatenate([at, *(at - lag for lag in lags)]))
+    return everything, np.searchsorted(everything, at)
