@@ -217,7 +217,7 @@ def _law_terms(cells: Cells, old: Said, slices: Slices, by_level: bool) -> dict[
     """Revision, volatility and excess volatility: sums over the levels of observed windows, over their demand."""
     counted = cells.scored & old.there
     claims = volatility.claimed(cells, old)
-    moved, claim, excess = [], [], []
+    moved, claim, excess = list[Array](), list[Array](), list[Array]()
     for q in range(len(cells.levels)):
         size = np.abs(cells.values[..., q] - old.values[..., q])
         gained = scoring.pinball(cells.demand, old.values[..., q], cells.levels[q]) - cells.loss(q)

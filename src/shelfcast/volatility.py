@@ -1,7 +1,7 @@
 """How much forecasts of one window change from origin to origin, and whether the changes pay.
 
-A *revision* is a pair: what an origin said of a window, and what the origin before had said of it. Definitions, over the
-revisions of a slice:
+A *revision* is a pair: what an origin said of a window, and what the origin before had said of it. Definitions, over
+the revisions of a slice:
 
     revision          sum of |new - old| (mean over levels) / sum |y|; by level where asked
     sfpc              mean of 200 |new - old| / (|new| + |old|) of the point forecasts
@@ -12,13 +12,13 @@ revisions of a slice:
     order_flips       share of two successive revisions of the order level that go opposite ways
 
 If each forecast is the law of demand given what was known then, forecasts of a window are a martingale: excess
-volatility is 0 and belief movement equals belief reduction, on average, however large the revisions. Without a revision
-all of them are 0. Volatility and excess volatility are in units of `wql`. The order level is the quantile nearest 0.9 in
-whole units. Beliefs and flips take three origins that forecast the window: at its old median a belief is 1/2, and moves
-as much as it falls whatever comes.
+volatility is 0 and belief movement equals belief reduction, on average, however large the revisions. Without a
+revision all of them are 0. Volatility and excess volatility are in units of `wql`. The order level is the quantile
+nearest 0.9 in whole units. Beliefs and flips take three origins that forecast the window: at its old median a belief
+is 1/2, and moves as much as it falls whatever comes.
 
-Sources: Eisenach et al. (arXiv 2009.14799) for excess volatility, with the new law's expectation in place of the loss of
-its median, which is not 0 without a revision; Augenblick and Rabin (2021) for movement and reduction of belief.
+Sources: Eisenach et al. (arXiv 2009.14799) for excess volatility, with the new law's expectation in place of the loss
+of its median, which is not 0 without a revision; Augenblick and Rabin (2021) for movement and reduction of belief.
 """
 
 from collections.abc import Collection
@@ -65,7 +65,7 @@ def flips(cells: Cells, old: Said, older: Said) -> Array:
     """(N, K) whether the order level went one way and then back."""
     place = int(np.abs(np.asarray(cells.levels) - ORDER_LEVEL).argmin())
     now, then, first = (np.rint(values[..., place]) for values in (cells.values, old.values, older.values))
-    return ((now - then) * (then - first) < 0).astype(np.float64)
+    return np.asarray((now - then) * (then - first) < 0, dtype=np.float64)
 
 
 def origins_before(names: Collection[str]) -> int:

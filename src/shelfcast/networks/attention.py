@@ -7,8 +7,8 @@
 Axes as in `Batch`; S are the periods whose vectors the encoder returns, the last `forks` of them possible origins. A
 query attends to a learned nothing besides its keys, so that a product without history has something to attend to.
 
-Sources: Eisenach et al. (arXiv 2009.14799). Changed: alignment may go by dates (the key of a past date is what was known
-before it and what was planned for it, the value what came), which needs no key for every pair of period and horizon.
+Sources: Eisenach et al. (arXiv 2009.14799). Changed: alignment may go by dates (the key of a past date is what was
+known before it and what was planned for it, the value what came).
 """
 
 import math
@@ -24,7 +24,7 @@ class Position(nn.Module):
     Parameters
     ----------
     n_in, width : of the indicators and of the vectors.
-    layers : convolutions of kernel 3 with dilations 1, 2, 4 ..; a vector depends on `reach_of(layers)` periods each way.
+    layers : convolutions of kernel 3 with dilations 1, 2, 4 ..; a vector sees `reach_of(layers)` periods each way.
     """
 
     def __init__(self, n_in: int, width: int, layers: int) -> None:
@@ -52,7 +52,8 @@ class Alignment(nn.Module):
 
     Parameters
     ----------
-    width, n_position, n_ahead : of the encoder's vectors, of positions and of what is known of a horizon.
+    width, n_position, n_ahead : of the encoder's vectors, of positions and of what is known of a horizon,
+        its position included.
     n_inputs : of what the encoder reads of a period.
     heads : each of `width / heads` numbers.
     window : periods up to the origin that it may attend to.
@@ -67,9 +68,9 @@ class Alignment(nn.Module):
         self.size = width // heads
         inner = self.size * heads
         self.query = nn.Linear(width + n_position, inner)
-        self.query_ahead = nn.Linear(n_position + n_ahead, inner, bias=False)
+        self.query_ahead = nn.Linear(n_ahead, inner, bias=False)
         self.key = nn.Linear(width + n_position, inner)
-        self.key_ahead = nn.Linear(n_position, inner, bias=False)
+        self.key_ahead = nn.Linear(n_position, inner, bias=False) if n_position else None
         self.nothing = nn.Parameter(torch.zeros(inner))
         self.value = nn.Linear((width + n_inputs) if by_dates else width, inner)
         self.out = nn.Linear(inner, width)
@@ -78,7 +79,7 @@ class Alignment(nn.Module):
 
     def forward(
         self, encoded: Tensor, position: Tensor, read: Tensor, at: Tensor, ahead: Tensor, place: Tensor,
-        means: Tensor | None, there: Tensor,
+        windows: Tensor, there: Tensor,
     ) -> Tensor:  # fmt: skip
         """(B, O, K, width) added to the contexts.
 
@@ -86,12 +87,12 @@ class Alignment(nn.Module):
         ----------
         encoded, position : (B, S, width) and (B, S + H, n_position), of periods 0 .. of the keys.
         read : (B, S, n_inputs) what is known at the end of each period.
-        at, ahead : (B, O, width + n_position), (B, O, K, n_position + n_ahead) of the queries.
+        at, ahead : (B, O, width + n_position), (B, O, K, n_ahead) of the queries.
         place : (O,) of the origins among S.
-        means : (H, K) weights of leads in horizons.
+        windows : (K, 2) lead and span of each horizon.
         there : (B, S) periods worth attending to.
         """
-        query, keys, values, mask, bias = self._parts(encoded, position, read, at, ahead, place, means, there)
+        query, keys, values, mask, bias = self._parts(encoded, position, read, at, ahead, place, windows, there)
         mask = mask if bias is None else torch.where(mask, bias, -torch.inf)
         found = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
         b, o, k = ahead.shape[:3]
@@ -109,14 +110,15 @@ class Alignment(nn.Module):
 
     def _parts(
         self, encoded: Tensor, position: Tensor, read: Tensor, at: Tensor, ahead: Tensor, place: Tensor,
-        means: Tensor, there: Tensor,
+        windows: Tensor, there: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:  # fmt: skip
         """Queries (B, heads, O K, size), keys and values (B, heads, S + 1, size), mask and bias (B, *, O K, S + 1)."""
         n, (_, o, k) = encoded.shape[1], ahead.shape[:3]
         query = self._split((self.query(at)[:, :, None] + self.query_ahead(ahead)).flatten(1, 2))
         own = self.key(torch.cat((encoded, position[:, :n]), dim=-1))
         if self.by_dates:
-            keys = torch.cat((own[:, :1], own[:, :-1]), dim=1) + self.key_ahead(position[:, :n])
+            keys = torch.cat((own[:, :1], own[:, :-1]), dim=1)
+            keys = keys if self.key_ahead is None else keys + self.key_ahead(position[:, :n])
             there = torch.cat((torch.zeros_like(there[:, :1]), there[:, 1:]), dim=1)
             values = self.value(torch.cat((encoded, read), dim=-1))
         else:
@@ -128,20 +130,24 @@ class Alignment(nn.Module):
         near = (age >= 0) & (age < self.window)
         mask = functional.pad(near[None] & there[:, None], (0, 1), value=True)
         mask = mask[:, :, None].expand(-1, -1, k, -1).flatten(1, 2)[:, None]
-        bias = None if self.by_dates else self._ahead_bias(query, position, means, o, k, n)
+        bias = None
+        if not self.by_dates and self.key_ahead is not None:
+            bias = self._ahead_bias(query, self._split(self.key_ahead(position)), windows, o, k, n)
         return query, keys, values, mask, bias
 
-    def _ahead_bias(self, query: Tensor, position: Tensor, means: Tensor, o: int, k: int, n: int) -> Tensor:
-        """(B, heads, O K, S + 1) scores of what lay ahead of each past origin, that of a horizon its leads' mean."""
-        dates = self._split(self.key_ahead(position))
-        scores = (query @ dates.transpose(-1, -2) / math.sqrt(self.size)).unflatten(2, (o, k))
-        windows = scores[..., 1:].unfold(-1, len(means), 1)[..., :n, :]
-        made = torch.einsum("bhoksl,lk->bhoks", windows, means).flatten(2, 3)
-        return functional.pad(made, (0, 1))
+    def _ahead_bias(self, query: Tensor, dates: Tensor, windows: Tensor, o: int, k: int, n: int) -> Tensor:
+        """(B, heads, O K, S + 1) scores of what lay ahead of each past origin, that of a horizon its periods' mean."""
+        scores = query @ dates.transpose(-1, -2) / math.sqrt(self.size)
+        total = functional.pad(scores.cumsum(dim=-1), (1, 0)).reshape(*scores.shape[:2], o, -1)
+        begin = torch.arange(n, device=query.device) + 1 + windows[:, :1]
+        row = torch.arange(k, device=query.device)[:, None] * (scores.shape[-1] + 1) + begin
+        low, high = (total.index_select(-1, (row + extra).flatten()) for extra in (0, windows[:, 1:]))
+        made = (high - low).reshape(*high.shape[:2], o, k, n) / windows[:, 1:]
+        return functional.pad(made.flatten(2, 3), (0, 1))
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, heads, n, size) of (B, n, heads x size)."""
-        return x.unflatten(-1, (self.heads, self.size)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.heads, self.size).transpose(1, 2)
 
 
 class Feedback(nn.Module):
@@ -162,8 +168,8 @@ class Feedback(nn.Module):
         inner = self.size * heads
         self.query = nn.Linear(n_query, inner)
         self.query_context = nn.Linear(width, inner, bias=False)
-        self.key, self.value = nn.Linear(width, inner, bias=False), nn.Linear(width, inner, bias=False)
-        self.key_since, self.value_since = nn.Linear(self.N_SINCE, inner), nn.Linear(self.N_SINCE, inner)
+        self.key_value = nn.Linear(width, 2 * inner, bias=False)
+        self.since = nn.Linear(self.N_SINCE, 2 * inner)
         self.lags = nn.Parameter(torch.zeros(n_lags, inner))
         self.out = nn.Linear(inner, width)
         nn.init.zeros_(self.out.weight)  # training begins at the MQ network
@@ -178,19 +184,26 @@ class Feedback(nn.Module):
         since : (B, O, J, N_SINCE) what came between each earlier origin and this one.
         cell, there : (O, J, K) where among (O K) each earlier forecast of the window stands, and whether there is one.
         """
-        b, o, k, _ = context.shape
-        query = self._split(self.query(at)[:, :, None] + self.query_context(context))
-        flat = context.flatten(1, 2)
-        keys = self.key(flat)[:, cell] + (self.key_since(since) + self.lags)[:, :, :, None]
-        values = self.value(flat)[:, cell] + self.value_since(since)[:, :, :, None]
-        scores = torch.einsum("bokhd,bojkhd->bokhj", query, self._split(keys)) / math.sqrt(self.size)
-        open_ = there.permute(0, 2, 1)[None, :, :, None]
-        own = (query * self._split(self.key(context))).sum(dim=-1, keepdim=True) / math.sqrt(self.size)
-        scores = torch.cat((torch.where(open_, scores, -torch.inf), own), dim=-1).softmax(dim=-1)
-        found = torch.einsum("bokhj,bojkhd->bokhd", scores[..., :-1], self._split(values))
-        found = found + scores[..., -1:] * self._split(self.value(context))
-        made: Tensor = self.out(found.reshape(b, o, k, -1))
+        b = len(context)
+        query = self._split(self.query(at)[:, :, None] + self.query_context(context)) / math.sqrt(self.size)
+        both = self.key_value(context)
+        said = both.flatten(1, 2).index_select(1, cell.flatten()).reshape(b, *cell.shape, -1)
+        came = self.since(since) + torch.cat((self.lags, torch.zeros_like(self.lags)), dim=-1)
+        (keys, values), (key_since, value_since) = self._halves(said), self._halves(came)
+        own_key, own_value = self._halves(both)
+        scores = (query[:, :, None] * keys).sum(dim=-1) + torch.einsum("bokhd,bojhd->bojkh", query, key_since)
+        scores = torch.where(there[None, ..., None], scores, -torch.inf)
+        own = (query * own_key).sum(dim=-1)[:, :, None]
+        share = torch.cat((scores, own), dim=2).softmax(dim=2)
+        found = (share[:, :, :-1, ..., None] * values).sum(dim=2) + share[:, :, -1, ..., None] * own_value
+        found = found + torch.einsum("bojkh,bojhd->bokhd", share[:, :, :-1], value_since)
+        made: Tensor = self.out(found.flatten(-2))
         return made
 
+    def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (.., heads, size) of (.., 2 x heads x size)."""
+        keys, values = x.chunk(2, dim=-1)
+        return self._split(keys), self._split(values)
+
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, self.size))
+        return x.reshape(*x.shape[:-1], self.heads, self.size)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from shelfcast.horizons import Horizon
 from shelfcast.networks.attention import Alignment, Feedback, Position, reach_of
-from shelfcast.networks.batches import ON_SALE, SEEN, Layout, averaging
+from shelfcast.networks.batches import ON_SALE, SEEN, Layout
 from shelfcast.networks.decoders import Global, Local
 from shelfcast.networks.network import Network, Tensors
 from shelfcast.networks.settings import TransformerConfig
@@ -25,7 +25,7 @@ from shelfcast.networks.windows import N_STATE
 class TransformerNetwork(Network):
     """Inputs of B series -> raw outputs (B, O, K, W) of every horizon at every origin."""
 
-    weights_of_leads: Tensor
+    windows: Tensor
 
     def __init__(self, layout: Layout, shape: TransformerConfig, n_dates: int, n_raw: int) -> None:
         super().__init__(layout, shape, n_dates, n_raw)
@@ -47,11 +47,8 @@ class TransformerNetwork(Network):
             if layout.keys else None
         )  # fmt: skip
         self.feedback = Feedback(width, n_vector, shape.heads, len(self.lags)) if self.lags else None
-        means, leads = averaging(layout.horizons)
-        weights = torch.zeros(layout.n_leads, len(layout.horizons))
-        if means is None:
-            weights[torch.as_tensor(leads), torch.arange(len(leads))] = 1.0
-        self.register_buffer("weights_of_leads", weights if means is None else torch.as_tensor(means), persistent=False)
+        windows = torch.tensor([[h.lead, h.span] for h in layout.horizons])
+        self.register_buffer("windows", windows, persistent=False)
 
     def forward(self, given: Tensors, keep: Tensor | None = None) -> Tensor:
         context, ahead, _ = self.contexts(given)
@@ -76,8 +73,7 @@ class TransformerNetwork(Network):
         parts: tuple[Tensor, ...] = ()
         if self.alignment is not None:
             there = given.inputs[:, self.reach :, SEEN if self.alignment.by_dates else ON_SALE] > 0
-            looks = torch.cat((self._horizons(self._dates_ahead(position, place)), ahead), dim=-1)
-            parts = (encoded, position, read[:, self.reach :], at, looks, place, self.weights_of_leads, there)
+            parts = (encoded, position, read[:, self.reach :], at, ahead, place, self.windows, there)
             context = context + self.alignment(*parts)
         if self.feedback is not None:
             context = context + self.feedback(context, vector, *self._since(given, place))
