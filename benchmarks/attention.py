@@ -58,7 +58,7 @@ def scored(made: Forecast, panel: Panel) -> list[float]:
     return [whole["wql"], promoted, high, *(whole[name] for name in names[1:])]
 
 
-def figures(protocol: str, name: str, settings: dict[str, Any], seed: int) -> list[float]:
+def figures(protocol: str, name: str, settings: dict[str, Any], seed: int, combine: int) -> list[float]:
     """A row of the table."""
     if protocol == "f16":
         panel, frozen, origins = frat()
@@ -68,6 +68,15 @@ def figures(protocol: str, name: str, settings: dict[str, Any], seed: int) -> li
         origins = [m5_data.period(day) for day in m5_data.ORIGIN_DAYS]
         frozen, single = origins[0], panel.take(np.arange(n_products))
         model = forecaster(name, horizons=28, levels=M5_LEVELS, **settings)
+    if combine > 1:
+        model = forecaster(
+            "combined",
+            horizons=model.horizons,
+            levels=model.levels,
+            member=name,
+            member_settings=settings,
+            n_origins=combine,
+        )
     begin = time.process_time()
     model.fit(panel.as_of(frozen), seed=seed)
     middle = time.process_time()
@@ -82,6 +91,7 @@ def main() -> int:
     parser.add_argument("model")
     parser.add_argument("settings", nargs="*", default=[], help="as steps=4500")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--combine", type=int, default=1, help="origins whose forecasts of a window are averaged")
     given = parser.parse_args()
     if not (FRAT if given.protocol == "f16" else m5_data.FOLDER).is_dir():
         print("skipped: the data are not there; they are expected in ../shared/data beside the project")
@@ -90,7 +100,7 @@ def main() -> int:
     print(f"{given.protocol} {given.model} {settings}\n{'seed':>6}" + "".join(f"{name:>9}" for name in COLUMNS))
     rows = []
     for seed in range(given.seeds):
-        rows.append(figures(given.protocol, given.model, settings, seed))
+        rows.append(figures(given.protocol, given.model, settings, seed, given.combine))
         print(f"{seed:6}" + "".join(f"{value:9.4f}" for value in rows[-1]), flush=True)
     print(f"{'mean':>6}" + "".join(f"{value:9.4f}" for value in np.mean(rows, axis=0)))
     return 0
