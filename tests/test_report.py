@@ -151,7 +151,7 @@ def test_tiles_say_what_the_tables_hold(inputs: ReportInputs) -> None:
 def test_scores_are_picked_over_all_and_by_lead(inputs: ReportInputs) -> None:
     (accuracy,) = payload(inputs)["accuracy"]["by_span"]
     assert accuracy["label"] == "each day"
-    best = {"name": "m", "wql": 0.3, "relative": 0.75, "wape": None, "bias": -0.05}
+    best = {"name": "m", "wql": 0.3, "relative": 0.75, "wape": None, "bias": -0.05, "sfpc": None, "excess": None}
     assert accuracy["models"][0] == best  # the row of one level is not taken for the whole
     assert [m["name"] for m in accuracy["models"]] == ["m", "seasonal-naive"]
     assert accuracy["lead"][0] == {"name": "m", "lead": [0, 1], "wql": [0.3, 0.3]}

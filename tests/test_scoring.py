@@ -138,7 +138,7 @@ def test_crossing_rows_are_found() -> None:
 
 
 def test_revision_by_hand() -> None:
-    assert scoring.revision([1.0, 0.0, 2.0], [3.0, 0.0, 2.0]) == pytest.approx(200 * (2 / 4) / 3)
+    assert scoring.symmetric_change([1.0, 0.0, 2.0], [3.0, 0.0, 2.0]) == pytest.approx([100.0, 0.0, 0.0])
 
 
 def test_bootstrap_of_equal_losses_is_exactly_zero() -> None:

@@ -26,11 +26,24 @@ _BLOCK_CELLS = 4_000_000
 
 
 @dataclass(frozen=True)
+class Said:
+    """What an earlier origin said of the windows of a later one.
+
+    there : (K,) whether it forecast that window. values : (N, K, Q), point : (N, K); meaningless where not there.
+    """
+
+    there: NDArray[np.bool_]
+    values: NDArray[np.float32]
+    point: Array
+
+
+@dataclass(frozen=True)
 class Cells:
     """The cells of one origin.
 
     demand : (N, K) units, 0 where not scored. scored : (N, K). values : (N, K, Q). point : (N, K).
     promoted : (N, K) or None where not asked for. given_weight : (N,) or None for dollar sales.
+    before : what the origins before said of the same windows, the latest first; as many as were asked for.
     """
 
     panel: Panel
@@ -42,6 +55,7 @@ class Cells:
     point: Array
     promoted: NDArray[np.bool_] | None
     given_weight: Array | None
+    before: tuple[Said, ...] = ()
 
     @cached_property
     def scale(self) -> Array:
@@ -65,18 +79,24 @@ class Cells:
 
 
 def each_origin(
-    forecast: Forecast, panel: Panel, weights: ArrayLike | None = None, *, with_promotions: bool = False
-) -> Iterator[Cells]:
-    """The cells of every origin; `panel` in the forecast's order, `weights` (N,) or (N, O) or None."""
+    forecast: Forecast, panel: Panel, weights: ArrayLike | None = None, *, with_promotions: bool = False,
+    n_before: int = 0,
+) -> Iterator[Cells]:  # fmt: skip
+    """The cells of every origin; `panel` in the forecast's order, `weights` (N,) or (N, O) or None.
+
+    Parameters
+    ----------
+    n_before : how many origins before each are asked what they said of its windows (`Cells.before`).
+    """
     given = None if weights is None else np.asarray(weights, dtype=np.float64)
     if given is not None and given.shape[0] != panel.n_series:
         raise ConfigError("weights", f"expected one for each of {panel.n_series} series; got shape {given.shape}")
     for o, origin in enumerate(forecast.origins):
         demand, scored = window_demand(panel, origin, forecast.horizons)
-        if forecast.mean is None:
-            point = Grid(np.asarray(forecast.levels), forecast.values[:, o]).quantile(0.5)[..., 0]
-        else:
-            point = forecast.mean[:, o].astype(np.float64)
+        point = _point(forecast, o)
+        earlier = sorted(
+            (p for p, there in enumerate(forecast.origins) if there < origin), key=forecast.origins.__getitem__
+        )
         yield Cells(
             panel=panel,
             origin=origin,
@@ -87,7 +107,32 @@ def each_origin(
             point=point,
             promoted=promoted(panel, origin, forecast.horizons) if with_promotions else None,
             given_weight=given if given is None or given.ndim == 1 else given[:, o],
+            before=tuple(_said(forecast, place, origin) for place in reversed(earlier[-n_before:] if n_before else [])),
         )
+
+
+def _point(forecast: Forecast, o: int) -> Array:
+    """(N, K) mean forecast from the origin at place `o`; the median where there is none."""
+    if forecast.mean is None:
+        return Grid(np.asarray(forecast.levels), forecast.values[:, o]).quantile(0.5)[..., 0]
+    return forecast.mean[:, o].astype(np.float64)
+
+
+def same_window(horizons: Sequence[Horizon], gap: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """For each horizon (K,) from an origin: the place of the one that, `gap` periods before, covered the same window.
+
+    And whether there is one; the place is 0 where not.
+    """
+    places = {horizon: place for place, horizon in enumerate(horizons)}
+    found = [places.get(Horizon(h.lead + gap, h.span), -1) for h in horizons]
+    place = np.array(found, dtype=np.int64)
+    return np.maximum(place, 0), place >= 0
+
+
+def _said(forecast: Forecast, o: int, origin: int) -> Said:
+    """What the origin at place `o` said of the windows of a later one."""
+    place, there = same_window(forecast.horizons, origin - forecast.origins[o])
+    return Said(there, forecast.values[:, o][:, place], _point(forecast, o)[:, place])
 
 
 def window_demand(

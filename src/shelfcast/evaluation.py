@@ -17,8 +17,9 @@ from shelfcast.cells import aligned, each_origin, require_same_axes
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, nearest
 from shelfcast.forecast import Forecast
-from shelfcast.metrics import BY_LEVEL, COVERAGE, WEIGHTED, Metric, Term, shares_of, terms_of, total_of
+from shelfcast.metrics import BY_LEVEL, COVERAGE, OF_REVISIONS, WEIGHTED, Metric, Term, shares_of, terms_of, total_of
 from shelfcast.segments import Groups, Slices, segments, series_labels
+from shelfcast.volatility import has_revisions, origins_before
 
 Array = NDArray[np.float64]
 _DIFFERENCES = dict.fromkeys("pgh", pl.Int64) | dict.fromkeys(("difference", "low", "high"), pl.Float64)
@@ -57,10 +58,11 @@ def evaluate(
     panel = aligned(forecast, panel)
     labels = series_labels(panel.series, by, segments, _segments_of(panel, forecast))
     slices = Slices.of(Groups.of(labels, panel.n_series), forecast.horizons, by)
-    chosen = _chosen(metrics, panel, weights)
+    chosen = _chosen(metrics, forecast, panel, weights)
+    n_before = origins_before(OF_REVISIONS & set(chosen))
     per_origin = [
         terms_of(cells, slices, chosen, "level" in by)
-        for cells in each_origin(forecast, panel, weights, with_promotions="promoted" in by)
+        for cells in each_origin(forecast, panel, weights, with_promotions="promoted" in by, n_before=n_before)
     ]
     places: list[int | None] = list(range(len(per_origin)))
     if "origin" not in by:
@@ -166,11 +168,20 @@ def _segments_of(panel: Panel, forecast: Forecast) -> Callable[[], pl.DataFrame]
     return lambda: segments(panel, min(forecast.origins))
 
 
-def _chosen(metrics: Iterable[str] | None, panel: Panel, weights: ArrayLike | None) -> list[Metric]:
-    """Metrics asked for, checked; without the weighted ones where there is nothing to weigh with."""
+def _chosen(
+    metrics: Iterable[str] | None, forecast: Forecast, panel: Panel, weights: ArrayLike | None
+) -> list[Metric]:  # fmt: skip
+    """Metrics asked for, checked; else all there is something to weigh with or to compare with."""
+    weighed, revised = weights is not None or panel.names.price, has_revisions(forecast)
     if metrics is None:
-        return [m for m in Metric if m not in WEIGHTED or weights is not None or panel.names.price]
+        return [m for m in Metric if (weighed or m not in WEIGHTED) and (revised or m not in OF_REVISIONS)]
     names = [m.value for m in Metric]
+    metrics = list(metrics)
+    if not revised and (asked := OF_REVISIONS.intersection(metrics)):
+        raise ConfigError(
+            "metrics", f"{sorted(asked)} need windows that were forecast from two successive origins; there are none",
+            "use origins closer together, or horizons with the same span at more leads",
+        )  # fmt: skip
     for name in metrics:
         if name not in names:
             raise ConfigError("metrics", f"unknown metric '{name}'; {nearest(name, names)}")

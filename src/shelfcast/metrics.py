@@ -12,6 +12,9 @@ Definitions, over the cells of a slice (a level's loss where `level` is asked fo
     rmsse, wrmsse    per series: root of mean squared error / squared one-step scale; then as scaled_pinball and wspl
     crossing         share of forecasts whose quantiles fall as the level rises
 
+and the scores of revisions (`volatility`), where windows were forecast from more than one origin: revision, sfpc,
+volatility, excess_volatility, belief_movement, belief_reduction, order_flips.
+
 f is the mean forecast, or the median where there is none. `weight` is what the value is a mean over: units of demand
 for wql, bias and wape; pairs of series and origin for the scaled scores; cells for the others.
 """
@@ -23,8 +26,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfcast import scoring
-from shelfcast.cells import Cells
+from shelfcast import scoring, volatility
+from shelfcast.cells import Cells, Said
 from shelfcast.data.aggregates import AGGREGATE
 from shelfcast.segments import Slices
 
@@ -46,9 +49,21 @@ class Metric(StrEnum):
     RMSSE = "rmsse"
     WRMSSE = "wrmsse"
     CROSSING = "crossing"
+    REVISION = "revision"
+    SFPC = "sfpc"
+    VOLATILITY = "volatility"
+    EXCESS_VOLATILITY = "excess_volatility"
+    BELIEF_MOVEMENT = "belief_movement"
+    BELIEF_REDUCTION = "belief_reduction"
+    ORDER_FLIPS = "order_flips"
 
 
-BY_LEVEL = {Metric.PINBALL, Metric.WQL, Metric.SCALED_PINBALL, Metric.WSPL}
+LOSSES = {Metric.PINBALL, Metric.WQL, Metric.SCALED_PINBALL, Metric.WSPL}
+OF_REVISIONS = {
+    Metric.REVISION, Metric.SFPC, Metric.VOLATILITY, Metric.EXCESS_VOLATILITY, Metric.BELIEF_MOVEMENT,
+    Metric.BELIEF_REDUCTION, Metric.ORDER_FLIPS,
+}  # fmt: skip
+BY_LEVEL = LOSSES | {Metric.REVISION, Metric.VOLATILITY, Metric.EXCESS_VOLATILITY}
 COVERAGE = {Metric.COVERAGE_BELOW, Metric.COVERAGE_AT_MOST}
 WEIGHTED = {Metric.WSPL, Metric.WRMSSE}
 
@@ -78,13 +93,16 @@ def terms_of(cells: Cells, slices: Slices, chosen: Collection[Metric], by_level:
     n = slices.by_series(cells.scored, cells.promoted)
     missing = slices.by_series(~cells.scored, cells.promoted)
     made: dict[Metric, Term] = {}
-    if BY_LEVEL & set(chosen):
+    if LOSSES & set(chosen):
         made |= _loss_terms(cells, slices, chosen, n, missing, by_level)
     if COVERAGE & set(chosen):
         made |= _coverage_terms(cells, slices, n, missing)
     made |= _point_terms(cells, slices, chosen, n, missing)
     n_cells = slices.groups.sum(n + missing)
-    return {metric: replace(made[metric], n_cells=n_cells) for metric in chosen}
+    made = {metric: replace(term, n_cells=n_cells) for metric, term in made.items()}
+    if OF_REVISIONS & set(chosen):
+        made |= _revision_terms(cells, slices, chosen, by_level)
+    return {metric: made[metric] for metric in chosen}
 
 
 def _loss_terms(
@@ -173,6 +191,47 @@ def _rmsse_terms(
         Metric.RMSSE: _origin_mean(Term(total(rmsse)[..., None], pairs, pairs, lost)),
         Metric.WRMSSE: _origin_mean(Term(total(rmsse * shares)[..., None], total(shares), pairs, lost)),
     }
+
+
+def _revision_terms(cells: Cells, slices: Slices, chosen: Collection[Metric], by_level: bool) -> dict[Metric, Term]:
+    """Scores of what an origin changed of what the origins before had said; nothing where there were none."""
+
+    def mean_term(values: Array, there: NDArray[np.bool_]) -> Term:
+        count = slices.sum(np.broadcast_to(there, cells.scored.shape), cells.promoted)
+        total = slices.sum(np.where(there, values, 0.0), cells.promoted)
+        return Term(total[..., None], count, count, np.zeros_like(count), count)
+
+    nothing = Said(np.zeros(cells.scored.shape[1], dtype=bool), cells.values, cells.point)
+    old, older = (cells.before[n] if len(cells.before) > n else nothing for n in (0, 1))
+    made = {Metric.SFPC: mean_term(scoring.symmetric_change(old.point, cells.point), old.there)}
+    twice = old.there & older.there
+    if {Metric.BELIEF_MOVEMENT, Metric.BELIEF_REDUCTION} & set(chosen):
+        moved, fell = volatility.beliefs(cells, old, older)
+        made |= {Metric.BELIEF_MOVEMENT: mean_term(moved, twice), Metric.BELIEF_REDUCTION: mean_term(fell, twice)}
+    if Metric.ORDER_FLIPS in chosen:
+        made[Metric.ORDER_FLIPS] = mean_term(volatility.flips(cells, old, older), twice)
+    return made | _law_terms(cells, old, slices, by_level)
+
+
+def _law_terms(cells: Cells, old: Said, slices: Slices, by_level: bool) -> dict[Metric, Term]:
+    """Revision, volatility and excess volatility: sums over the levels of observed windows, over their demand."""
+    counted = cells.scored & old.there
+    claims = volatility.claimed(cells, old)
+    moved, claim, excess = list[Array](), list[Array](), list[Array]()
+    for q in range(len(cells.levels)):
+        size = np.abs(cells.values[..., q] - old.values[..., q])
+        gained = scoring.pinball(cells.demand, old.values[..., q], cells.levels[q]) - cells.loss(q)
+        for sums, value in ((moved, size), (claim, 2 * claims[..., q]), (excess, 2 * (claims[..., q] - gained))):
+            sums.append(slices.sum(np.where(counted, value, 0.0), cells.promoted))
+    there = slices.sum(np.broadcast_to(old.there, counted.shape), cells.promoted)
+    units = slices.sum(np.where(counted, np.abs(cells.demand), 0.0), cells.promoted)
+    left = there - slices.sum(counted, cells.promoted)
+    made = {}
+    for metric, sums in ((Metric.REVISION, moved), (Metric.VOLATILITY, claim), (Metric.EXCESS_VOLATILITY, excess)):
+        stacked = np.stack(sums, axis=-1)
+        stacked = stacked if by_level else stacked.mean(axis=-1, keepdims=True)
+        made[metric] = Term(stacked, units, units, left, there)
+    return made
 
 
 def shares_of(cells: Cells, slices: Slices, valid: NDArray[np.bool_]) -> Array:

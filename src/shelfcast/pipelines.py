@@ -22,6 +22,7 @@ from shelfcast.data.aggregates import AGGREGATE, SINGLE
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, nearest
 from shelfcast.evaluation import calibration, compare, evaluate
+from shelfcast.explaining import looked_at
 from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.horizons import Horizon, as_horizons
 from shelfcast.lessons import LEARNED, file_of, stored_rule
@@ -97,6 +98,8 @@ def forecast(run: Run, panel: Panel, fitted: Path | None = None) -> tuple[Foreca
     made = made.rounded() if settings.whole_units else made
     with _publish(run, RunKind.FORECAST, panel) as writer:
         writer.write("forecasts", _stored_table(panel, made), origin=_day(panel, origin))
+        if (table := looked_at(model, seen, origin)) is not None:
+            writer.write("alignment", table)
     run.progress("forecasting", 1, 1)
     return made, writer.info
 
@@ -327,6 +330,7 @@ def report(run: Run, panel: Panel) -> Path:
         segments=stored(store, RunKind.BACKTEST, "segments"),
         calibration=stored(store, RunKind.BACKTEST, "calibration"),
         orders=_of_the_forecast(orders, forecasts),
+        alignment=stored(store, RunKind.FORECAST, "alignment"),
         savings=_stored_tables(store, RunKind.SAVINGS),
         max_products=settings.max_products,
         currency=settings.currency,

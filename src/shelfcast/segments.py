@@ -116,6 +116,10 @@ class Slices:
             return np.asarray((values @ self.members)[None])
         return np.stack([np.where(is_promoted == state, values, 0.0) @ self.members for state in (False, True)])
 
+    def sum(self, cells: NDArray[np.generic], is_promoted: NDArray[np.bool_] | None) -> Array:
+        """(P, G, H) sums over series and horizons of cells (N, K)."""
+        return self.groups.sum(self.by_series(cells, is_promoted))
+
 
 _HORIZON = {"lead": pl.Int32, "span": pl.Int32}
 

@@ -18,7 +18,7 @@ from shop import DAY, WEEKDAYS, panel_of, rewritten_after
 
 NAMES = sorted(makers())
 SLOW = ("arima", "ets", "theta")  # a search over forms for every single series
-NETWORKS = ("mq-cnn", "mq-fnn", "mq-rnn", "rnn-distribution", "rnn-point")
+NETWORKS = ("mq-cnn", "mq-fnn", "mq-rnn", "mqtransformer", "rnn-distribution", "rnn-point")
 TINY = {"steps": 12, "series": 8, "origins": 4, "width": 8, "hidden": 8, "reach": 7, "forks": 16}
 LISTED = [pytest.param(name, marks=pytest.mark.heavy) if name in SLOW else name for name in NAMES]
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)

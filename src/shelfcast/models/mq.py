@@ -54,13 +54,14 @@ class NetworkForecaster:
     fitted_: "Fitted | None" = field(default=None, init=False, repr=False, compare=False)
 
     name: ClassVar[str]
+    records: ClassVar[dict[str, type]] = _RECORDS
     defaults: ClassVar[dict[str, Any]] = {}
     abilities: ClassVar[frozenset[Ability]] = _ABILITIES
 
     @classmethod
     def setting_names(cls) -> list[str]:
         """Names of the settings there are."""
-        return [entry.name for record in _RECORDS.values() for entry in fields(record)]
+        return [entry.name for record in cls.records.values() for entry in fields(record)]
 
     @classmethod
     def of(cls, horizons: Iterable[Horizon], levels: Iterable[float] = DEFAULT_LEVELS, **settings: Any) -> Self:
@@ -68,7 +69,7 @@ class NetworkForecaster:
         given = cls.defaults | settings
         made = {
             part: record(**{e.name: given[e.name] for e in fields(record) if e.name in given})
-            for part, record in _RECORDS.items()
+            for part, record in cls.records.items()
         }
         return cls(horizons=tuple(horizons), levels=tuple(levels), **made)
 
@@ -142,7 +143,7 @@ class NetworkForecaster:
         return {
             "horizons": [[h.lead, h.span] for h in self.horizons],
             "levels": list(self.levels),
-            **{part: asdict(getattr(self, part)) for part in _RECORDS},
+            **{part: asdict(getattr(self, part)) for part in self.records},
         }
 
     def save(self, folder: Path) -> None:
@@ -167,7 +168,7 @@ class NetworkForecaster:
             settings: dict[str, Any] = json.loads((folder / "model.json").read_text())["settings"]
             horizons = tuple(Horizon(*pair) for pair in settings.pop("horizons"))
             levels = tuple(settings.pop("levels"))
-            records = {part: record(**settings.pop(part)) for part, record in _RECORDS.items()}
+            records = {part: record(**settings.pop(part)) for part, record in cls.records.items()}
             model = cls(horizons=horizons, levels=levels, **records, **settings)
         except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
             raise StoreError(

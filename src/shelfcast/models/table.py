@@ -14,10 +14,28 @@ Maker = Callable[..., Forecaster]
 
 def makers() -> dict[str, Maker]:
     """Name -> class of every forecaster, imported when asked for."""
-    from shelfcast.models import baselines, distribution_engine, forest, mq, patchwork, recurrent
+    from shelfcast.models import (
+        baselines,
+        combined,
+        distribution_engine,
+        forest,
+        mq,
+        mq_transformer,
+        patchwork,
+        recurrent,
+    )
 
-    single: dict[str, Maker] = {maker.name: maker for maker in (patchwork.Patchwork, forest.QuantileForest)}
-    return {**baselines.MODELS, **distribution_engine.MODELS, **single, **recurrent.MODELS, **mq.MODELS}
+    single: dict[str, Maker] = {
+        maker.name: maker for maker in (patchwork.Patchwork, forest.QuantileForest, combined.Combined)
+    }
+    return {
+        **baselines.MODELS,
+        **distribution_engine.MODELS,
+        **single,
+        **recurrent.MODELS,
+        **mq.MODELS,
+        **mq_transformer.MODELS,
+    }
 
 
 def forecaster(

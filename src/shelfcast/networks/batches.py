@@ -32,6 +32,7 @@ from shelfcast.networks.windows import (
     trailing_mean,
 )
 
+SEEN, ON_SALE = 1, 2  # places among the encoder's inputs
 _ENCODER_OWN = 5  # demand over scale, observed, on sale, next season's lag, next year's lag
 
 
@@ -50,6 +51,7 @@ class Batch:
     targets : (B, O, K, Ft) hand-made features of each horizon; Ft is 0 without them.
     scale : (B, O) units a period, > 0.
     silent : (B, O) whether nothing was sold for long, though observed: such a series is forecast as zeros.
+    indicators : (B, T + H + around, Fi) what is planned for each period, for positions; None where they are not used.
     labels : (B, O, K) demand of each horizon over scale and span; lower bounds where `bound`.
     weight : (B, O, K) 0 where there is no label.
     bound : (B, O, K) whether the label is only a lower bound; None where none is.
@@ -65,6 +67,7 @@ class Batch:
     targets: Floats
     scale: Floats
     silent: NDArray[np.bool_]
+    indicators: Floats | None = None
     labels: Floats | None = None
     weight: Floats | None = None
     bound: NDArray[np.bool_] | None = None
@@ -95,6 +98,9 @@ class Layout:
     left_out : parts of the inputs that are not given, among `settings.PARTS` (for comparisons).
     sold : past column with what was sold in periods that were not observed (sold out), a lower bound on demand.
     made : hand-made features to read beside, if any.
+    keys : periods before the first possible origin whose vectors are wanted too, for attention.
+    around : periods beyond the last lead whose plans are read, for positions.
+    lags : distances of the earlier origins whose forecasts are looked up, periods.
     """
 
     columns: Columns
@@ -105,6 +111,9 @@ class Layout:
     left_out: tuple[str, ...] = ()
     sold: str | None = None
     made: HandMade | None = None
+    keys: int = 0
+    around: int = 0
+    lags: tuple[int, ...] = ()
     n_leads: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,6 +144,11 @@ class Layout:
         return 0 if self.made is None else self.made.n_ahead
 
     @property
+    def n_indicators(self) -> int:
+        """Width Fi of what is planned for a period."""
+        return len(self.columns.known) + self._n_levels
+
+    @property
     def _n_levels(self) -> int:
         return sum(self.columns.levels)
 
@@ -149,10 +163,10 @@ class Source:
     """
 
     def __init__(self, panel: Panel, layout: Layout, first: int, last: int) -> None:
-        before = layout.rhythm.history + layout.reach + layout.forks
+        before = layout.rhythm.history + layout.reach + layout.keys + layout.forks
         self.panel, self.layout = panel, layout
         self.first = first - before
-        self.length = last + layout.forks + layout.n_leads - self.first + 1
+        self.length = last + layout.forks + layout.n_leads + layout.around - self.first + 1
         made = layout.columns.calendar_table(panel, self.first, self.first + self.length - 1)
         self.table = made.reshape(-1, made.shape[-1]) * np.float32(layout.uses("calendar"))
         self.codes = layout.columns.codes(panel) * int(layout.uses("static"))
@@ -185,9 +199,10 @@ def make_batch(
     panel, layout = source.panel, source.layout
     rhythm, n_leads, n_before = layout.rhythm, layout.n_leads, layout.rhythm.history
     n_forks = layout.forks if forks is None else forks
-    n_read = layout.reach + n_forks
+    n_lead_in = layout.reach + layout.keys
+    n_read = n_lead_in + n_forks
     first = last_fork - (n_before + n_read) + 1
-    window = gather(panel, series, first, n_before + n_read + n_leads)
+    window = gather(panel, series, first, n_before + n_read + n_leads + layout.around)
     known, logs = layout.columns.known_values(columns_at(panel.known, window))
     raw_past = columns_at(panel.past, window)
     promoted = None
@@ -197,7 +212,7 @@ def make_batch(
     if not layout.uses("known"):
         known, logs = np.zeros_like(known), np.zeros_like(logs)
     regular = _regular_price(logs, rhythm.price)
-    at = n_before + layout.reach + origins
+    at = n_before + n_lead_in + origins
     periods = last_fork[:, None] - n_forks + 1 + origins
     lately, targets = source.hand_made(series, periods, level.scale[:, at])
     inputs = _encoder_inputs(window, level, layout, known, logs, regular, raw_past)
@@ -205,14 +220,17 @@ def make_batch(
         "codes": source.codes[series],
         "numbers": source.numbers[series],
         "inputs": inputs[:, n_before : n_before + n_read],
-        "calendar": source.dates(panel.place[series], first + n_before, n_read + n_leads),
-        "origins": layout.reach + origins,
+        "calendar": source.dates(panel.place[series], first + n_before, n_read + n_leads + layout.around),
+        "origins": n_lead_in + origins,
         "state": np.concatenate([level.state[:, at] * np.float32(layout.uses("state")), lately], axis=-1),
         "ahead": _ahead(window, level, layout, known, logs, regular, at),
         "targets": targets,
         "scale": level.scale[:, at].astype(np.float32),
         "silent": level.silent[:, at],
     }
+    if layout.around:
+        planned = (known, np.nan_to_num(8 * (logs - regular)).clip(-6, 6))
+        made["indicators"] = np.concatenate(planned, axis=-1).astype(np.float32)[:, n_before:]
     if with_labels:
         made |= _labels(window, level, layout, raw_past, at, periods, panel)
     return Batch(**made)

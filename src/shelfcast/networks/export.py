@@ -50,6 +50,7 @@ _GROWING = {  # input -> axes whose length is free, and their names
     "state": {0: "series", 1: "origins"},
     "ahead": {0: "series", 1: "origins"},
     "targets": {0: "series", 1: "origins"},
+    "indicators": {0: "series", 1: "planned days"},
     "scale": {0: "series", 1: "origins"},
 }
 
@@ -74,12 +75,14 @@ class Deployed(nn.Module):
         """Inputs of no width may be left out."""
         scale = given["scale"][..., None] * self.network.spans
         n_series, n_origins = given["scale"].shape
-        none = {
+        none: dict[str, Tensor | None] = {
+            "indicators": None,
             "codes": scale.new_zeros(n_series, 0, dtype=torch.int64),
             "numbers": scale.new_zeros(n_series, 0),
             "targets": scale.new_zeros(n_series, n_origins, scale.shape[-1], 0),
         }
-        raw = self.network(Tensors(**{name: given[name] if name in given else none[name] for name in Tensors._fields}))
+        made: dict[str, Any] = {name: given[name] if name in given else none[name] for name in Tensors._fields}
+        raw = self.network(Tensors(**made))
         if isinstance(self.head, NegativeBinomial):
             mean, dispersion, odds = self.head.parts(raw, scale)
             return torch.stack((mean, dispersion, *(() if odds is None else (odds,))), dim=-1)
@@ -90,9 +93,11 @@ class Deployed(nn.Module):
 
 def inputs_of(batch: Batch, table: NDArray[Any]) -> Arrays:
     """The arrays of a batch by the names of the exported inputs; those of no width are left out."""
-    made = {name: getattr(batch, name) for name in Tensors._fields if name != "table"} | {"table": table}
+    made: dict[str, Any] = {name: getattr(batch, name) for name in Tensors._fields if name != "table"} | {
+        "table": table
+    }
     made["scale"] = np.where(batch.silent, np.float32(0), batch.scale)
-    return {name: np.ascontiguousarray(made[name]) for name in AXES if made[name].size}
+    return {name: np.ascontiguousarray(made[name]) for name in AXES if made[name] is not None and made[name].size}
 
 
 def export(fitted: Fitted, panel: Panel, levels: Sequence[float], path: Path) -> dict[str, Any]:
@@ -136,7 +141,7 @@ def _examples(fitted: Fitted, panel: Panel) -> list[Arrays]:
     made, two = [], [panel.last, max(panel.last - 1, panel.first)]
     for n, origins in ((some.n_series, two[:1]), (max(some.n_series // 2, 1), two), (1, two[:1])):
         source = Source(some, fitted.layout, min(origins) - fitted.layout.forks, max(origins))
-        for _, batch in batches(source, np.arange(n), origins, whole_blocks=fitted.config.encoder == "lstm"):
+        for _, _, batch in batches(source, np.arange(n), origins, whole_blocks=fitted.config.encoder == "lstm"):
             made.append(inputs_of(batch, source.table))
     return made
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, DataError, StoreError
 from shelfcast.horizons import Horizon
+from shelfcast.networks.attention import reach_of
 from shelfcast.networks.batches import Layout
 from shelfcast.networks.checkpoints import arrays_of, digest, load_weights, put_weights, save_weights
 from shelfcast.networks.columns import Columns
@@ -21,9 +22,10 @@ from shelfcast.networks.handmade import HandMade
 from shelfcast.networks.heads import Grid, Head, NegativeBinomial, Point
 from shelfcast.networks.network import Network
 from shelfcast.networks.rhythms import rhythm_of
-from shelfcast.networks.settings import Compute, NetworkConfig, TrainConfig
+from shelfcast.networks.settings import Compute, NetworkConfig, TrainConfig, TransformerConfig
 from shelfcast.networks.splines import Spline
 from shelfcast.networks.training import Report, Trainer, device_of
+from shelfcast.networks.transformer import TransformerNetwork
 from shelfcast.periods import Frequency
 
 _SHIFTS = "shifts"
@@ -77,17 +79,35 @@ def layout_of(
     """Sizes of a network's batches."""
     rhythm = rhythm_of(frequency)
     reach = rhythm.reach if config.reach is None else config.reach
-    return Layout(
+    layout = Layout(
         columns, rhythm, horizons, 0 if config.encoder == "mlp" else reach, config.forks or rhythm.forks,
         config.left_out, config.sold, made,
     )  # fmt: skip
+    return attending(config, layout) if isinstance(config, TransformerConfig) else layout
+
+
+def attending(config: TransformerConfig, layout: Layout) -> Layout:
+    """The layout with room for what is attended to."""
+    around = reach_of(config.position_layers) if config.position else 0
+    if around > layout.reach:
+        raise ConfigError("model.position_layers", f"expected to see at most {layout.reach} periods; got {around}")
+    step = config.feedback_step or layout.rhythm.season
+    lags = tuple(step * (n + 1) for n in range(config.feedback))
+    reached = tuple(
+        lag for lag in lags if any(Horizon(h.lead + lag, h.span) in layout.horizons for h in layout.horizons)
+    )
+    keys = 0 if config.align == "none" else config.keys or layout.rhythm.keys
+    return replace(layout, keys=keys, around=around, lags=reached)
 
 
 def build(config: NetworkConfig, layout: Layout, frequency: Frequency, head: Head, seed: int) -> Network:
     """A network with weights drawn from a seed; torch's own generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Network(layout, config, layout.columns.calendar_width(frequency), head.width)
+        n_dates = layout.columns.calendar_width(frequency)
+        if isinstance(config, TransformerConfig):
+            return TransformerNetwork(layout, config, n_dates, head.width)
+        return Network(layout, config, n_dates, head.width)
 
 
 def prepare(

@@ -27,6 +27,7 @@ class Tensors(NamedTuple):
     state: Tensor
     ahead: Tensor
     targets: Tensor
+    indicators: Tensor | None = None
 
 
 class Network(nn.Module):
@@ -39,6 +40,7 @@ class Network(nn.Module):
 
     def __init__(self, layout: Layout, shape: NetworkConfig, n_dates: int, n_raw: int) -> None:
         super().__init__()
+        self.shape = shape
         width, columns = shape.width, layout.columns
         means, leads = averaging(layout.horizons)
         n_ahead = layout.n_ahead + shape.dates + layout.n_targets

@@ -44,21 +44,21 @@ def predict(
     whole_blocks : whether a pass begins at its block's first period, as recurrent encoders need.
     """
     device = next(network.parameters()).device
-    source = Source(panel, layout, min(origins) - layout.forks, max(origins))
+    source = Source(panel, layout, min(origins) - layout.forks - max(layout.lags, default=0), max(origins))
     table = torch.from_numpy(source.table).to(device)
     extra = None if shifts is None else torch.as_tensor(shifts, dtype=torch.float32, device=device)
     for series in pieces(source):
         values = np.zeros((len(series), len(origins), len(layout.horizons), len(levels)), dtype=np.float32)
         mean = np.zeros(values.shape[:-1], dtype=np.float32)
-        for places, batch in batches(source, series, origins, whole_blocks=whole_blocks):
+        for places, asked, batch in batches(source, series, origins, whole_blocks=whole_blocks):
             with torch.no_grad():
-                raw = network(to_tensors(batch, table)).float()
-                scale = torch.from_numpy(batch.scale).to(device)[..., None] * network.spans
+                raw = network(to_tensors(batch, table)).float()[:, asked]
+                scale = torch.from_numpy(batch.scale[:, asked]).to(device)[..., None] * network.spans
                 scaled = head.quantiles(raw, levels, scale)
                 scaled = scaled if extra is None else scaled + extra
                 units = (scaled.clamp(min=0) * scale[..., None]).cummax(dim=-1).values
                 centre = head.mean(raw, scale) if extra is None else scaled.clamp(min=0).mean(dim=-1)
-                sold = torch.from_numpy(~batch.silent).to(device)[..., None]
+                sold = torch.from_numpy(~batch.silent[:, asked]).to(device)[..., None]
                 values[:, places] = (units * sold[..., None]).cpu().numpy()
                 mean[:, places] = (centre * scale * sold).cpu().numpy()
         yield Said(int(series[0]), values, mean)
@@ -75,14 +75,15 @@ def pieces(source: Source) -> Iterator[Ints]:
 
 def batches(
     source: Source, series: Ints, origins: Sequence[int], *, whole_blocks: bool
-) -> Iterator[tuple[list[int], Batch]]:  # fmt: skip
-    """Batches of series (B,) for forecasts, each with the places of its origins."""
-    forks = source.layout.forks
+) -> Iterator[tuple[list[int], Ints, Batch]]:  # fmt: skip
+    """Batches of series (B,) for forecasts, each with the places of the origins asked for, overall and in the batch."""
+    forks, lags = source.layout.forks, source.layout.lags
     for places, low, high in _blocks(origins, forks):
         low = (low // forks) * forks if whole_blocks else low
-        at = np.array([origins[p] for p in places]) - low
+        low -= max(lags, default=0)
+        at, asked = _with_earlier(np.array([origins[p] for p in places]) - low, lags)
         last = np.full(len(series), high)
-        yield places, make_batch(source, series, last, at, forks=high - low + 1, with_labels=False)
+        yield places, asked, make_batch(source, series, last, at, forks=high - low + 1, with_labels=False)
 
 
 def _blocks(origins: Sequence[int], forks: int) -> list[tuple[list[int], int, int]]:
@@ -91,3 +92,11 @@ def _blocks(origins: Sequence[int], forks: int) -> list[tuple[list[int], int, in
     for place, origin in enumerate(origins):
         found.setdefault(origin // forks, []).append(place)
     return [(p, min(origins[i] for i in p), max(origins[i] for i in p)) for p in found.values()]
+
+
+def _with_earlier(at: NDArray[np.int64], lags: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places of the asked origins and of the earlier ones that they look up, and where among them the asked stand."""
+    if not lags:
+        return at, np.arange(len(at))
+    everything = np.unique(np.concatenate([at, *(at - lag for lag in lags)]))
+    return everything, np.searchsorted(everything, at)

@@ -8,10 +8,12 @@ import torch
 from shelfcast.data.panel import Panel
 from shelfcast.horizons import Horizon
 from shelfcast.networks.fitting import prepare
-from shelfcast.networks.settings import Compute, NetworkConfig, TrainConfig
+from shelfcast.networks.settings import Compute, NetworkConfig, TrainConfig, TransformerConfig
 from shelfcast.networks.training import Trainer
 
 _KEPT = 14  # arrays of the size of a network's inputs and layers that one step holds, measured
+_SCORES = 3  # arrays of the size of the scores that one step may hold
+_KEPT_SAID = 4  # arrays of the size of what earlier origins said
 _INTERPRETER = 0.45e9  # bytes of the interpreter with torch and numpy
 
 
@@ -26,12 +28,17 @@ def preflight(
     trainer = prepare(panel, horizons, levels, config, train, compute, 0)
     n_parameters = sum(p.numel() for p in trainer.network.parameters())
     seconds = train.steps * _seconds_a_step(trainer) if len(trainer.chances) else 0.0
-    needed = expected_bytes(trainer)
+    needed, layout = expected_bytes(trainer), trainer.layout
     line = (
         f"{config.encoder} network, {n_parameters:,} parameters, {train.steps:,} steps of {train.series} series x "
         f"{min(train.origins, trainer.layout.forks)} origins on {trainer.where}; about {needed / 1e9:.1f} GB, "
         f"{_spoken(seconds)}"
     )
+    if layout.keys or layout.lags:
+        line += (
+            f"; attention over {layout.keys} periods and {len(layout.lags)} earlier origins, "
+            f"{attention_bytes(trainer) / 1e9:.2f} GB a step"
+        )
     there = free_bytes(trainer.where)
     if there is not None and needed > there:
         line += f". WARNING: only {there / 1e9:.1f} GB are free; take fewer series or origins a step"
@@ -42,12 +49,29 @@ def expected_bytes(trainer: Trainer) -> float:
     """Bytes of a step and of what stays: the windows and their layers, the futures and theirs, the optimiser."""
     config, layout = trainer.config, trainer.layout
     width = trainer.network.embed.out_features
-    periods = layout.rhythm.history + layout.reach + layout.forks + layout.n_leads
+    read = layout.reach + layout.keys + layout.forks
+    periods = layout.rhythm.history + read + layout.n_leads
     origins = min(config.origins, layout.forks)
-    windows = periods * (8 * 24 + 4 * layout.n_inputs) + 4 * width * (layout.reach + layout.forks) * _KEPT
+    windows = periods * (8 * 24 + 4 * layout.n_inputs) + 4 * width * read * _KEPT
     futures = origins * layout.n_leads * 4 * (2 * layout.n_ahead + _KEPT * width)
     weights = 4 * 6 * sum(p.numel() for p in trainer.network.parameters())
-    return _INTERPRETER + config.series * (windows + futures) + weights + trainer.source.table.nbytes * 2
+    return (
+        attention_bytes(trainer)
+        + _INTERPRETER
+        + config.series * (windows + futures)
+        + weights
+        + trainer.source.table.nbytes * 2
+    )
+
+
+def attention_bytes(trainer: Trainer) -> float:
+    """Bytes of the scores and masks of one step's attentions, and of what earlier origins said."""
+    config, layout, shape = trainer.config, trainer.layout, trainer.network.shape
+    if not isinstance(shape, TransformerConfig):
+        return 0.0
+    cells = config.series * min(config.origins, layout.forks) * len(layout.horizons)
+    keys = layout.keys + layout.forks if layout.keys else 0
+    return cells * (shape.heads * keys * 4 * _SCORES + len(layout.lags) * 2 * shape.width * 4 * _KEPT_SAID)
 
 
 def free_bytes(where: torch.device) -> float | None:

@@ -21,6 +21,7 @@ class Rhythm:
     price : trailing window of the regular price.
     reach : periods an encoder looks back on.
     forks : origins of a training window.
+    keys : periods up to an origin that attention looks back on.
     """
 
     means: tuple[int, int, int, int]
@@ -30,6 +31,7 @@ class Rhythm:
     price: int
     reach: int
     forks: int
+    keys: int
 
     @property
     def scale(self) -> int:
@@ -43,10 +45,10 @@ class Rhythm:
 
 
 RHYTHMS = {
-    Unit.HOUR: Rhythm((24, 168, 672, 2016), 24, (4, 14), 168, 672, 168, 96),
-    Unit.DAY: Rhythm((7, 28, 91, 365), 7, (4, 13), 364, 182, 128, 64),
-    Unit.WEEK: Rhythm((4, 13, 26, 52), 1, (), 52, 26, 32, 32),
-    Unit.MONTH: Rhythm((3, 6, 12, 24), 1, (), 12, 12, 16, 16),
+    Unit.HOUR: Rhythm((24, 168, 672, 2016), 24, (4, 14), 168, 672, 168, 96, 168),
+    Unit.DAY: Rhythm((7, 28, 91, 365), 7, (4, 13), 364, 182, 128, 64, 91),
+    Unit.WEEK: Rhythm((4, 13, 26, 52), 1, (), 52, 26, 32, 32, 52),
+    Unit.MONTH: Rhythm((3, 6, 12, 24), 1, (), 12, 12, 16, 16, 24),
 }
 
 

@@ -99,10 +99,17 @@ class Draw:
     origins: Ints
 
 
-def draw(facts: Facts, chances: Array, rng: np.random.Generator, n_series: int, n_origins: int, forks: int) -> Draw:
-    """One step's series, windows and origins."""
+def draw(
+    facts: Facts, chances: Array, rng: np.random.Generator, n_series: int, n_origins: int, forks: int,
+    lags: tuple[int, ...] = (),
+) -> Draw:  # fmt: skip
+    """One step's series, windows and origins; with `lags`, origins come in runs that are so far apart."""
     series = np.minimum(np.searchsorted(chances, rng.random(n_series), side="right"), len(chances) - 1)
     room = facts.last[series] - facts.first[series] + 1
     last = facts.first[series] + np.floor(rng.random(n_series) * room).astype(np.int64)
-    origins = np.sort(rng.permutation(forks)[: min(n_origins, forks)])
+    if lags and max(lags) < forks:
+        starts = rng.permutation(forks - max(lags))[: max(1, n_origins // (1 + len(lags)))]
+        origins = np.unique(starts[:, None] + max(lags) - np.array([0, *lags]))
+    else:
+        origins = np.sort(rng.permutation(forks)[: min(n_origins, forks)])
     return Draw(series.astype(np.int64), last, origins)

@@ -53,13 +53,47 @@ class NetworkConfig:
     features: bool = False
 
     def __post_init__(self) -> None:
-        _check(self, {"specific": 0, "glimpse": 0, "reach": 0})
+        _check(self, {"specific": 0, "glimpse": 0, "reach": 0, "position": 0, "feedback": 0})
         for name, listed in (("encoder", ENCODERS), ("head", HEADS)):
             if getattr(self, name) not in listed:
                 raise ConfigError(f"model.{name}", f"unknown {name} {getattr(self, name)!r}", f"there are: {listed}")
         for part in self.left_out:
             if part not in PARTS:
                 raise ConfigError("model.left_out", f"unknown part '{part}'", nearest(part, PARTS))
+
+
+ALIGN = ("dates", "ahead", "none")
+
+
+@dataclass(frozen=True)
+class TransformerConfig(NetworkConfig):
+    """What an MQTransformer is: an MQ network, and what it attends to. Its memory is bounded by `keys` and `feedback`.
+
+    Parameters
+    ----------
+    heads : of each attention; `width` is split among them.
+    align : past periods to attend to by their `dates`, by what lay `ahead` of them as in the paper, or `none`.
+    keys : periods up to an origin that it may attend to; by the frequency if None.
+    position : width of the vector of a period's place in the calendar; 0 leaves positions out.
+    position_layers : convolutions that make it; it depends on 2^n - 1 periods each way.
+    feedback : earlier origins whose forecasts of the same window are attended to; 0 for none.
+    feedback_step : periods between them; the short season if None.
+    """
+
+    heads: int = 2
+    align: str = "dates"
+    keys: int | None = None
+    position: int = 16
+    position_layers: int = 2
+    feedback: int = 3
+    feedback_step: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.align not in ALIGN:
+            raise ConfigError("model.align", f"unknown alignment {self.align!r}", f"there are: {ALIGN}")
+        if self.width % self.heads:
+            raise ConfigError("model.heads", f"expected a divisor of width {self.width}; got {self.heads}")
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,10 @@ Report = Callable[[Progress], None]
 
 def to_tensors(batch: Batch, table: Tensor) -> Tensors:
     """A batch on the device of the calendar table."""
-    made = {
-        name: torch.from_numpy(np.ascontiguousarray(getattr(batch, name))).to(table.device)
+    made: dict[str, Any] = {
+        name: None
+        if (part := getattr(batch, name)) is None
+        else torch.from_numpy(np.ascontiguousarray(part)).to(table.device)
         for name in Tensors._fields
         if name != "table"
     }
@@ -116,7 +118,9 @@ class Trainer:
         config = self.config
         rank, world = (0, 1) if shared else peers()
         rng = np.random.default_rng([self.seed, step * world + rank])
-        drawn = draw(self.facts, self.chances, rng, config.series, config.origins, self.layout.forks)
+        drawn = draw(
+            self.facts, self.chances, rng, config.series, config.origins, self.layout.forks, self.layout.lags
+        )  # fmt: skip
         made = make_batch(self.source, drawn.series, drawn.last_fork, drawn.origins)
         hidden = rng.random(made.codes.shape) < config.embedding_dropout
         return replace(made, codes=np.where(hidden, 0, made.codes)), drawn
@@ -147,13 +151,13 @@ class Trainer:
             raw: Tensor = self.network(given, keep)
         return raw.float()
 
-    def _kept(self, step: int) -> Tensor | None:
+    def _kept(self, step: int, n_origins: int) -> Tensor | None:
         """Dropout mask of a step, drawn from its own generator."""
         rate = self.config.dropout
         if rate <= 0:
             return None
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        shape = (self.config.series, min(self.config.origins, self.layout.forks), 1, self.network.embed.out_features)
+        shape = (self.config.series, n_origins, 1, self.network.embed.out_features)
         return ((torch.rand(shape, generator=generator) >= rate) / (1 - rate)).to(self.where)
 
     def rate(self, step: int) -> float:
@@ -167,7 +171,7 @@ class Trainer:
     def advance(self) -> float:
         """One step; returns its mean loss."""
         batch, drawn = self.batch(self.step)
-        loss, count = self.loss(batch, drawn, self._kept(self.step))
+        loss, count = self.loss(batch, drawn, self._kept(self.step, len(drawn.origins)))
         mean = loss / count.clamp(min=1)
         self.optimiser.zero_grad(set_to_none=True)
         mean.backward()  # type: ignore[no-untyped-call]

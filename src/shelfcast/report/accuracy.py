@@ -14,6 +14,8 @@ _ALIASES = {
     "wape": ("wape",),
     "bias": ("bias", "relative_bias"),
     "below": ("coverage_below", "below"),
+    "sfpc": ("sfpc",),
+    "excess": ("excess_volatility",),
     "at_most": ("coverage_at_most", "at_most", "coverage"),
 }
 _AXES = ("lead", "level")
@@ -80,7 +82,8 @@ def _by_model(rows: pl.DataFrame) -> dict[str, float]:
 
 def models(inputs: ReportInputs) -> list[dict[str, Any]]:
     """Overall scores of each model, best first, and the error relative to the baseline's."""
-    wql, wape, bias = (_by_model(metric(inputs.scores, name)) for name in ("wql", "wape", "bias"))
+    names = ("wql", "wape", "bias", "sfpc", "excess")
+    wql, wape, bias, sfpc, excess = (_by_model(metric(inputs.scores, name)) for name in names)
     base = wql.get(inputs.baseline)
     listed = [
         {
@@ -89,6 +92,8 @@ def models(inputs: ReportInputs) -> list[dict[str, Any]]:
             "relative": clean(value / base, 4) if base else None,
             "wape": clean(wape.get(name), 4),
             "bias": clean(bias.get(name), 4),
+            "sfpc": clean(sfpc.get(name), 1),
+            "excess": clean(excess.get(name), 4),
         }
         for name, value in wql.items()
     ]

@@ -51,6 +51,7 @@ class ReportInputs:
     calibration : model, level, below, at_most, n: shares of observed demand below, and at most, each quantile.
     orders : as `inventory.orders` makes them.
     savings : tables of a replay by name, as `simulating` makes them.
+    alignment : keys, lead, period, weight: past periods that a forecast attended to.
     attention : products worth a look; found by `worth_a_look` without it.
     max_products : most products with charts; the largest are kept.
     currency : sign put before money, as "£".
@@ -71,6 +72,7 @@ class ReportInputs:
     calibration: pl.DataFrame | None = None
     orders: pl.DataFrame | None = None
     savings: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    alignment: pl.DataFrame | None = None
     attention: Sequence[Attention] | None = None
     max_products: int = 1200
     currency: str = ""

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from shelfcast.data.panel import Panel
-from shelfcast.report import accuracy, products
+from shelfcast.report import accuracy, evolution, products
 from shelfcast.report.aligned import Aligned, align, places_of
 from shelfcast.report.inputs import Attention, Kind, ReportInputs
 from shelfcast.report.look import day, span_text, worth_a_look
@@ -38,6 +38,8 @@ def payload(inputs: ReportInputs) -> dict[str, Any]:
         "calibration": accuracy.calibration(inputs),
         "products": products.columns(inputs, seen, listed, now, attention),
         "past": [] if past is None else products.past_fans(panel, seen, listed, past),
+        "evolution": evolution.evolution(panel, seen, listed, past),
+        "alignment": evolution.alignment(inputs, seen, listed),
         "scores": products.past_columns(inputs, listed),
         "attention": _attention(inputs, listed, attention),
         "orders": _orders(inputs, listed),

@@ -184,3 +184,44 @@ function calibrationChart(points) {
     host.replaceChildren(root);
   });
 }
+/* What each origin said of one window: band and middle from old to new, and what came. lines: (3 x M), low, middle, high. */
+function evolutionLegend(e, came) {
+  const line = (c) => svg("path", { class: c, d: "M0 6H20" });
+  return el("ul", { class: "legend" }, swatch(levelText(e.levels[1]) + " quantile", line("mid")), swatch(levelText(e.levels[0]) + " to " + levelText(e.levels[2]), svg("rect", { class: "b0", width: 20, height: 12, rx: 2 })), came === null ? null : swatch("sold: " + num(came), line("now")));
+}
+function evolutionChart(e, lines, came, label) {
+  const host = el("div", { class: "chart" }), height = 200, n = e.origins.length;
+  const ticks = niceTicks(Math.max(...lines[2], came || 0)), top = ticks[ticks.length - 1];
+  const words = e.origins.map((o, m) => `${dateText(o)}: ${num(lines[1][m])} (${num(lines[0][m])} to ${num(lines[2][m])})`).join("; ");
+  return drawn(host, (width) => {
+    const left = 12 + 7.2 * Math.max(...ticks.map((t) => num(t).length)), right = 22, up = 10, down = 40;
+    const x = (m) => left + ((width - left - right) * m) / Math.max(n - 1, 1), y = (v) => up + (height - up - down) * (1 - v / top);
+    const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": `${label}. ${words}` });
+    for (const t of ticks) root.append(svg("line", { class: "grid", x1: left, x2: width - right, y1: y(t), y2: y(t) }), svg("text", { x: left - 8, y: y(t) + 4, "text-anchor": "end" }, num(t)));
+    const points = (line) => line.map((v, m) => [x(m), y(v)]);
+    root.append(svg("path", { class: "b0", d: area(points(lines[2]), points(lines[0])) }), svg("path", { class: "mid", d: path(points(lines[1])) }));
+    points(lines[1]).forEach(([cx, cy], m) => root.append(svg("circle", { class: "dot", cx, cy, r: 3 }, svg("title", {}, `said after ${dateText(e.origins[m])}: ${num(lines[1][m])} (${num(lines[0][m])} to ${num(lines[2][m])})`))));
+    if (came !== null) root.append(svg("line", { class: "now", x1: left, x2: width - right, y1: y(came), y2: y(came) }));
+    const step = Math.ceil(n / Math.max(2, Math.floor((width - left) / 70)));
+    e.origins.forEach((o, m) => { if ((n - 1 - m) % step === 0) root.append(svg("text", { x: x(m), y: height - 22, "text-anchor": m === n - 1 ? "end" : "middle" }, dateText(o, false))); });
+    root.append(svg("text", { x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, "made after"));
+    host.replaceChildren(root);
+  });
+}
+/* Weights of past periods as bars under the history that is drawn. cell: [places among the dates, weights]. */
+function alignmentChart(history, [places, weights], lead, label) {
+  const host = el("div", { class: "chart" }), height = 170, view = R.view, begin = Math.max(0, Math.min(...places) - 2), end = view.origin + lead + 1;
+  const most = Math.max(...weights), kept = history.slice(begin, view.origin + 1), sold = Math.max(1e-9, ...kept.filter((v) => v !== null));
+  const heaviest = places.map((p, i) => [weights[i], p]).sort((a, b) => b[0] - a[0]).slice(0, 3).map(([w, p]) => `${dateText(R.dates[p])} ${percent(w)}`).join(", ");
+  return drawn(host, (width) => {
+    const left = 12, right = 12, up = 8, down = 26, x = (i) => left + ((width - left - right) * (i - begin)) / Math.max(end - begin, 1), wide = Math.max(2, Math.min(10, (width / (end - begin)) * 0.7));
+    const y = (share) => up + (height - up - down) * (1 - share);
+    const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": label + ": most on " + heaviest });
+    places.forEach((p, i) => root.append(svg("rect", { class: "b1", x: x(p) - wide / 2, y: y(weights[i] / most), width: wide, height: y(0) - y(weights[i] / most) }, svg("title", {}, `${dateText(R.dates[p])}: ${percent(weights[i], 1)}; sold ${num(history[p])}`))));
+    root.append(svg("path", { class: "hist", d: path(kept.map((v, i) => [x(begin + i), v === null ? null : y(v / sold)])) }));
+    root.append(svg("line", { class: "now", x1: x(end), x2: x(end), y1: up, y2: y(0) }), svg("line", { class: "axis", x1: left, x2: width - right, y1: y(0), y2: y(0) }));
+    const marks = dateTicks(begin, view.origin, Math.max(2, Math.floor((width - left) / 95)));
+    for (const i of marks) root.append(svg("text", { x: Math.min(Math.max(x(i), left + 14), width - 40), y: height - 6, "text-anchor": "middle" }, tickText(i, marks[0])));
+    host.replaceChildren(root);
+  });
+}

@@ -91,7 +91,7 @@ function followHash() {
 }
 function closePanel() { history.replaceState(null, "", location.pathname + location.search); byId("panel").close(); }
 // A line that does not change travels as one number.
-const unfold = (fan) => fan.map((line) => (Array.isArray(line) ? line : R.view.tiles.map(() => line)));
+const unfold = (fan, n = R.view.tiles.length) => fan.map((line) => (Array.isArray(line) ? line : Array(n).fill(line)));
 function pair(name, value) { return el("div", {}, el("dt", {}, name), el("dd", {}, value)); }
 function productPanel(row) {
   const box = el("div", { class: "drawer" }, el("header", {}, el("div", {}, el("h2", { id: "panel-h", tabindex: -1, autofocus: true }, productName(row)), el("p", { class: "quiet" }, productCode(row)), flags(row)), el("button", { class: "close", type: "button", "aria-label": "Close", onclick: closePanel }, "×")));
@@ -105,11 +105,28 @@ function productPanel(row) {
     series.past = series.past.filter((p) => p.fan.every((r) => r.every((v) => v !== null)));
     const long = R.view.tiles.some((t) => t[1] > 1);
     box.append(el("section", { "aria-label": "Chart" }, fanLegend(series), fanChart(series, "Demand of " + productName(row) + " by " + R.view.unit), long ? el("p", { class: "quiet" }, `Forecasts of several ${R.view.unit}s are drawn as their mean per ${R.view.unit}.`) : null));
-    box.append(...panelTables(row));
+    box.append(...[evolutionPanel(row), alignmentPanel(row)].filter(Boolean), ...panelTables(row));
   }
   const i = orderOf.get(row);
   if (i !== undefined) box.append(orderPanel(i));
   return box;
+}
+function evolutionPanel(row) {
+  const e = R.evolution;
+  if (!e) return null;
+  const lines = unfold(e.lines[row], e.origins.length), came = e.came[row];
+  if (lines.some((line) => line.some((v) => v === null))) return null;
+  const window = dateText(e.first) + (e.span > 1 ? " to " + dateText(e.last) : "");
+  return el("section", {}, el("h3", {}, "How the forecast of " + window + " evolved"), evolutionLegend(e, came), evolutionChart(e, lines, came, "Forecasts of " + productName(row) + " for " + window));
+}
+function alignmentPanel(row) {
+  const a = R.alignment, found = a ? a.rows[row] : null;
+  if (!found || !found.some((cell) => cell.length)) return null;
+  const name = (lead) => R.view.unit + " " + (lead + 1), place = el("div", {}), shown = a.leads.filter((_, k) => found[k].length);
+  const show = (label) => { const lead = shown.find((l) => name(l) === label); place.replaceChildren(alignmentChart(P.history[row], found[a.leads.indexOf(lead)], lead, `Past ${R.view.unit}s aligned with ${label}`)); drawWaiting(); };
+  const select = choice("Horizon", shown.map(name), show);
+  show(name(shown[0]));
+  return el("section", {}, el("div", { class: "bar" }, el("h3", { style: "margin:0" }, `Past ${R.view.unit}s it looked at`), el("span", { class: "grow" }), select), el("p", { class: "quiet" }, "Bars: how much of the attention each got for the forecast of the chosen " + R.view.unit + "; line: what was sold."), place);
 }
 function panelTables(row) {
   const view = R.view, made = [];

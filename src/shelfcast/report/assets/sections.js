@@ -13,12 +13,13 @@ function drawTotal() {
 function modelTable(part) {
   const { chosen, baseline } = R.accuracy, { models } = part, most = Math.max(1, ...models.map((m) => m.relative || 0)) * 1.02;
   const some = (key) => models.some((m) => m[key] !== null), relative = some("relative");
-  const head = el("tr", {}, el("th", { scope: "col" }, "Model"), el("th", { scope: "col", class: "n" }, "WQL"), relative ? el("th", { scope: "col", class: "n" }, "to baseline") : null, relative ? el("th", { scope: "col", class: "opt2", "aria-label": "bar" }) : null, some("wape") ? el("th", { scope: "col", class: "n opt2" }, "WAPE") : null, some("bias") ? el("th", { scope: "col", class: "n" }, "bias") : null);
+  const head = el("tr", {}, el("th", { scope: "col" }, "Model"), el("th", { scope: "col", class: "n" }, "WQL"), relative ? el("th", { scope: "col", class: "n" }, "to baseline") : null, relative ? el("th", { scope: "col", class: "opt2", "aria-label": "bar" }) : null, some("wape") ? el("th", { scope: "col", class: "n opt2" }, "WAPE") : null, some("bias") ? el("th", { scope: "col", class: "n" }, "bias") : null, some("sfpc") ? el("th", { scope: "col", class: "n opt2" }, "revision") : null, some("excess") ? el("th", { scope: "col", class: "n opt2" }, "excess volatility") : null);
   const rows = models.map((m) => {
     const bar = el("div", { class: "rel", "aria-hidden": "true" }, el("i", { class: m.name === chosen ? "own" : null, style: `width:${(100 * (m.relative || 0)) / most}%` }), el("b", { style: `left:${100 / most}%` }));
     return el("tr", {}, el("th", { scope: "row", class: "item model" }, m.name, el("span", { class: "sub" }, m.name === chosen ? "drawn on this page" : m.name === baseline ? "baseline" : "")),
       el("td", { class: "n strong" }, num(m.wql, 3)), relative ? el("td", { class: "n " + (m.relative < 0.9995 ? "good" : m.relative > 1.0005 ? "bad" : "") }, m.name === baseline ? "–" : change(m.relative)) : null,
-      relative ? el("td", { class: "opt2", style: "width:24%" }, bar) : null, some("wape") ? el("td", { class: "n opt2" }, percent(m.wape, 1)) : null, some("bias") ? el("td", { class: "n" }, m.bias === null ? "–" : change(1 + m.bias)) : null);
+      relative ? el("td", { class: "opt2", style: "width:24%" }, bar) : null, some("wape") ? el("td", { class: "n opt2" }, percent(m.wape, 1)) : null, some("bias") ? el("td", { class: "n" }, m.bias === null ? "–" : change(1 + m.bias)) : null,
+      some("sfpc") ? el("td", { class: "n opt2" }, m.sfpc === null ? "–" : num(m.sfpc, 1) + "%") : null, some("excess") ? el("td", { class: "n opt2" }, num(m.excess, 4)) : null);
   });
   return el("table", {}, el("caption", { hidden: true }, "Scores by model"), el("thead", {}, head), el("tbody", {}, rows));
 }
