@@ -25,7 +25,8 @@ CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more s
     (2, "networks"),
     (3, "models"),
     (4, "rolling"),
-    (4, "evaluation metrics volatility cells segments"),
+    (4, "overrides"),
+    (4, "evaluation metrics volatility cells segments conformal"),
     (4, "store runs catalogue"),
     (4, "report"),
     (4, "inventory"),
@@ -39,6 +40,7 @@ CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more s
 )
 
 ACROSS: dict[tuple[str, str], str] = {  # imports between cells of one layer
+    ("overrides", "cells"): "the demand that a change is scored by",
     ("data/censoring", "laws"): "a sold-out period has a law of demand above its sales",
     ("data", "scoring"): "ratio, the one quotient that knows what to do at zero",
 }
@@ -63,6 +65,8 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
         "evaluation": "scores are a long table",
         "cells": "the part of evaluation that joins forecasts to truth",
         "segments": "the part of evaluation that groups series",
+        "conformal": "a repair is a table by group",
+        "overrides": "a planner's table",
         "store": "Parquet",
         "runs": "part of the store",
         "catalogue": "part of the store",

@@ -1,0 +1,78 @@
+"""Coverage before and after the conformal repair, on the M5 sample: 2,405 products, 28 days, later origins only.
+
+    python benchmarks/repair.py [MODEL] [SETTING=VALUE ...] [--learn N] [--by SEGMENT]
+
+The model is frozen before the first origin. At each of the last four origins, a week apart, the repair is learned from
+the N origins before it, from outcomes known by then. Nominal levels lie inside P(y < q) .. P(y <= q) where calibrated;
+"gap" is by how many points a level lies outside. Slices with 200 series or more are listed.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import polars as pl
+
+import m5_data
+from shelfcast.conformal import Settings, by_segment, gaps, walked
+from shelfcast.evaluation import calibration, evaluate
+from shelfcast.forecast import Forecast
+from shelfcast.models.table import forecaster
+from shelfcast.segments import segments
+
+LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+N_JUDGED = 4
+
+
+def worst(made: Forecast, panel, by: tuple[str, ...] = ()) -> pl.DataFrame:
+    """The widest gap of every slice."""
+    table = gaps(calibration(made, panel, by))
+    return table.group_by(*by, maintain_order=True).agg(pl.col("gap").get(pl.col("gap").abs().arg_max()), pl.len())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", default="season-profile")
+    parser.add_argument("settings", nargs="*", default=[])
+    parser.add_argument("--learn", type=int, default=8)
+    parser.add_argument("--by", default="velocity")
+    parser.add_argument("--strength", type=float, default=200.0)
+    given = parser.parse_args()
+    if not m5_data.FOLDER.is_dir():
+        print("skipped: the M5 sample is not there; it is expected in ../shared/data/m5 beside the project")
+        return 0
+    settings = {k: json.loads(v) for k, v in (text.split("=", 1) for text in given.settings)}
+    panel = m5_data.with_events(m5_data.products())
+    newest = m5_data.period(1913)
+    origins = [newest - 7 * i for i in reversed(range(given.learn + 4 + N_JUDGED))]
+    model = forecaster(given.model, horizons=28, levels=LEVELS, **settings).fit(panel.as_of(origins[0]))
+    made = model.predict(panel, origins)
+    begin = time.process_time()
+    pairs = walked(made, panel, by_segment(given.by, segments), Settings(strength=given.strength))
+    seconds = time.process_time() - begin
+    assert pairs is not None
+    before, after = (f.at(origins[-N_JUDGED:]).rounded() for f in pairs)
+    print(f"{given.model}, {panel.n_series} series, {given.learn}+ origins to learn from; {seconds:.1f} CPU s for all")
+    for name, one in (("before", before), ("after", after)):
+        table = gaps(calibration(one, panel)).sort("level")
+        wql = evaluate(one, panel, metrics=["wql"])["value"][0]
+        shown = "  ".join(f"{a:g}: {b:.3f}-{c:.3f}" for a, b, c in table.select("level", "below", "at_most").rows())
+        print(f"{name:7} WQL {wql:.4f}, widest gap {100 * np.abs(table['gap'].to_numpy()).max():.1f} points; {shown}")
+    labels = segments(panel, origins[-N_JUDGED])
+    for kind in ("velocity", "demand_class", "age", "department", "state"):
+        source = labels if kind in labels.columns else panel.series
+        sizes = dict(source[kind].cast(pl.String).value_counts().iter_rows())
+        both = worst(before, panel, (kind,)).join(worst(after, panel, (kind,)), on=kind, suffix="_after")
+        for name, one, _, other, _ in both.iter_rows():
+            if sizes.get(str(name), 0) >= 200:
+                print(f"  {kind} {name} ({sizes[str(name)]}): {100 * one:+.1f} -> {100 * other:+.1f} points")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

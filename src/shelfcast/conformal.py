@@ -1,0 +1,333 @@
+"""Calibration as a repair: levels are moved until recent outcomes stayed under each quantile as often as promised.
+
+A forecast says `Q(a)`, and demand stayed at or under it a share `G(a)` of the time. The repaired forecast says
+`Q(b)`, where `b` is the least level with `G(b) >= a (n + 1) / n`. That is conformal prediction with the probability
+integral transform as its score (Chernozhukov, Wuthrich and Zhu 2021, "Distributional conformal prediction"): where the
+past and the new outcome are exchangeable, demand stays under the repaired quantile with a chance from `a` to
+`a + 1/(n + 1)`, whatever the law said. Since `b` does not fall in `a`, and `Q` is a quantile function of demand, the
+result never crosses and is never negative.
+
+`G` is learned by group (span, band of leads, segment), and shrunk to that of its span, and that to no change: a group
+with few outcomes is changed little. Counts come in whole units, so an outcome `y` is the interval `y - 1/2 .. y + 1/2`
+of the transform (Czado, Gneiting and Held 2009), which is what rounding quantiles to whole units does.
+
+Beyond the outermost levels the law goes on: linear down to zero, and an exponential tail above, so that a level can be
+moved beyond the grid. Only outcomes known at an origin are used at it (`learn`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from shelfcast.cells import window_demand
+from shelfcast.data.panel import Panel
+from shelfcast.errors import DataError
+from shelfcast.forecast import Forecast, concat_origins
+from shelfcast.horizons import Horizon
+from shelfcast.laws import Grid
+
+Array = NDArray[np.float64]
+Labels = Callable[[Panel, int], pl.Series]
+"""(N,) segment of each series of a panel as of an origin."""
+
+_STEPS = 1 << 16  # levels are told apart to this fraction
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a repair is learned.
+
+    Parameters
+    ----------
+    strength : outcomes that the coarser map counts for in each group; 0 for the pure conformal map.
+    bands : bands of leads of equal length, among horizons of one span.
+    whole_units : outcomes are counts.
+    """
+
+    strength: float = 200.0
+    bands: int = 2
+    whole_units: bool = True
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Where each level was moved to.
+
+    Parameters
+    ----------
+    levels : (Q,) of the forecasts.
+    moved : (span, band, segment) -> (Q,) levels to read the forecast at; segment `all` for series of no known segment.
+    counts : outcomes behind each.
+    bands : highest lead of each band, by span.
+    """
+
+    levels: tuple[float, ...]
+    moved: dict[tuple[int, int, str], Array]
+    counts: dict[tuple[int, int, str], int]
+    bands: dict[int, tuple[int, ...]]
+
+    def apply(self, made: Forecast, segments: pl.Series) -> Forecast:
+        """The forecast with its quantiles read at the moved levels; its mean moves with its law.
+
+        Horizons of a span that nothing was learned of stay as they are. DataError where the levels differ.
+        """
+        if made.levels != self.levels:
+            raise DataError(f"a forecast of levels {self.levels}", f"levels {made.levels}", "learn the repair again")
+        values = np.array(made.values)
+        names = segments.fill_null(ALL).to_numpy()
+        for k, horizon in enumerate(made.horizons):
+            band = _band(self.bands.get(horizon.span, ()), horizon)
+            for name in np.unique(names):
+                moved = self.moved.get((horizon.span, band, str(name)), self.moved.get((horizon.span, band, ALL)))
+                if moved is None:
+                    continue
+                rows = np.flatnonzero(names == name)
+                values[rows, :, k] = _read(made.levels, made.values[rows, :, k], moved)
+        return replace(made, values=values, mean=_moved_mean(made, values))
+
+    def table(self) -> pl.DataFrame:
+        """One row for every group and level: span, last_lead, segment, level, moved, n."""
+        rows = [
+            (span, self.bands[span][band], segment, level, float(b), self.counts[span, band, segment])
+            for (span, band, segment), moved in self.moved.items()
+            for level, b in zip(self.levels, moved, strict=True)
+        ]
+        types: list[type[pl.DataType]] = [pl.Int32, pl.Int32, pl.String, pl.Float64, pl.Float64, pl.Int64]
+        schema = dict(zip(("span", "last_lead", "segment", "level", "moved", "n"), types, strict=True))
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    @classmethod
+    def from_table(cls, table: pl.DataFrame) -> "Repair":
+        """Inverse of `table`."""
+        levels = tuple(table["level"].unique().sort())
+        bands = {
+            int(span): tuple(part["last_lead"].unique().sort())
+            for (span,), part in table.partition_by("span", as_dict=True).items()
+        }
+        moved, counts = {}, {}
+        parts = table.partition_by("span", "last_lead", "segment", as_dict=True, maintain_order=True)
+        for (span, last, segment), part in parts.items():
+            key = (int(span), bands[int(span)].index(last), str(segment))
+            moved[key], counts[key] = part.sort("level")["moved"].to_numpy(), int(part["n"][0])
+        return cls(levels, moved, counts, bands)
+
+
+@dataclass(frozen=True)
+class _Outcomes:
+    """Transforms of one origin's outcomes by group: pairs (n, 2), and the periods by whose end each was known (n,)."""
+
+    origin: int
+    pairs: dict[tuple[int, int, str], Array]
+    known: dict[tuple[int, int, str], NDArray[np.int64]]
+
+
+def learn(
+    made: Forecast, panel: Panel, origin: int, segments: Labels, settings: Settings = Settings()
+) -> Repair | None:  # fmt: skip
+    """A repair from earlier forecasts and the outcomes known at `origin`; None where there are none.
+
+    Parameters
+    ----------
+    made : N series at past origins; those from `origin` on are ignored.
+    panel : of the same series in the same order.
+    segments : the segment of every series as of an origin.
+    """
+    earlier = [_outcomes(made, panel, o, segments, settings) for o, at in enumerate(made.origins) if at < origin]
+    return _learn(made, earlier, origin, settings)
+
+
+def walked(
+    made: Forecast, panel: Panel, segments: Labels, settings: Settings = Settings()
+) -> tuple[Forecast, Forecast] | None:
+    """Past forecasts before and after the repair that each origin could have had: what it would have done.
+
+    At every origin the repair is learned from the earlier ones whose outcomes were known then. Origins without any are
+    left out; None where none is left.
+    """
+    before, after = [], []
+    outcomes = [_outcomes(made, panel, o, segments, settings) for o in range(len(made.origins))]
+    for origin in made.origins:
+        repair = _learn(made, outcomes, origin, settings)
+        if repair is not None:
+            one = made.at([origin])
+            before.append(one)
+            after.append(repair.apply(one, segments(panel, origin)))
+    return (concat_origins(before), concat_origins(after)) if before else None
+
+
+def _outcomes(made: Forecast, panel: Panel, place: int, segments: Labels, settings: Settings) -> _Outcomes:
+    """All observed outcomes of one origin, whenever they were known."""
+    origin, bands = made.origins[place], _bands(made.horizons, settings.bands)
+    demand, scored = window_demand(panel, origin, made.horizons)
+    names = segments(panel, origin).fill_null(ALL).to_numpy()
+    pairs: dict[tuple[int, int, str], list[Array]] = {}
+    known: dict[tuple[int, int, str], list[NDArray[np.int64]]] = {}
+    for k, horizon in enumerate(made.horizons):
+        found = _transform(made.levels, made.values[:, place, k], demand[:, k], settings.whole_units)
+        for name in np.unique(names):
+            inside = found[scored[:, k] & (names == name)]
+            key = (horizon.span, _band(bands[horizon.span], horizon), str(name))
+            pairs.setdefault(key, []).append(inside)
+            known.setdefault(key, []).append(np.full(len(inside), origin + horizon.end))
+    return _Outcomes(
+        origin, {key: np.concatenate(part) for key, part in pairs.items()},
+        {key: np.concatenate(part) for key, part in known.items()},
+    )  # fmt: skip
+
+
+def _learn(made: Forecast, outcomes: Sequence[_Outcomes], origin: int, settings: Settings) -> Repair | None:
+    """A repair from the outcomes known at an origin."""
+    found: dict[tuple[int, int, str], list[Array]] = {}
+    for one in outcomes:
+        for key, pairs in one.pairs.items():
+            inside = pairs[one.known[key] <= origin]
+            if len(inside):
+                found.setdefault(key, []).append(inside)
+    if not found:
+        return None
+    joined = {key: np.concatenate(part) for key, part in found.items()}
+    return _repair(made.levels, joined, _bands(made.horizons, settings.bands), settings)
+
+
+def moved_levels(pairs: Array, levels: Sequence[float], prior: Array | None = None, strength: float = 0.0) -> Array:
+    """(Q,) least levels at which `n` outcomes were covered as promised.
+
+    Parameters
+    ----------
+    pairs : (n, 2) transform just below and at each outcome, in 0..1.
+    prior : (steps + 1,) coarser map `G` on an even grid, counted as `strength` outcomes.
+    """
+    n = len(pairs) + strength
+    mixed = _covered(pairs) * (len(pairs) / n)
+    mixed = mixed if prior is None or not strength else mixed + prior * (strength / n)
+    wanted = np.asarray(levels) * (n + 1) / n  # above 1 where n is too small to promise the level: the end of the tail
+    return np.searchsorted(mixed, wanted - 1e-9, side="left").clip(0, _STEPS) / _STEPS
+
+
+def _covered(pairs: Array) -> Array:
+    """(steps + 1,) mean chance that the transform is at most each level of an even grid; a pair is a uniform law."""
+    low, high = np.rint(pairs * _STEPS).astype(np.int64).T
+    wide = high > low
+    slope = np.zeros(_STEPS + 2)
+    each = 1.0 / np.where(wide, high - low, 1)
+    np.add.at(slope, low[wide] + 1, each[wide])
+    np.add.at(slope, high[wide] + 1, -each[wide])
+    jumps = np.bincount(low[~wide], minlength=_STEPS + 1).astype(np.float64)
+    total = np.cumsum(np.cumsum(slope)[: _STEPS + 1] + jumps)
+    return np.asarray(total / max(len(pairs), 1))
+
+
+def _repair(
+    levels: tuple[float, ...], pairs: dict[tuple[int, int, str], Array], bands: dict[int, tuple[int, ...]],
+    settings: Settings,
+) -> Repair:  # fmt: skip
+    """Maps of every group, shrunk to that of its span and band, and that to no change."""
+    moved: dict[tuple[int, int, str], Array] = {}
+    counts: dict[tuple[int, int, str], int] = {}
+    even = np.arange(_STEPS + 1) / _STEPS
+    for span, band in sorted({key[:2] for key in pairs}):
+        whole = np.concatenate([part for key, part in pairs.items() if key[:2] == (span, band)])
+        n = len(whole)
+        share = n / (n + settings.strength)
+        coarse = share * _covered(whole) + (1 - share) * even
+        moved[span, band, ALL] = moved_levels(whole, levels, even, settings.strength)
+        counts[span, band, ALL] = n
+        for key, part in sorted(pairs.items()):
+            if key[:2] == (span, band) and key[2] != ALL:
+                moved[key] = moved_levels(part, levels, coarse, settings.strength)
+                counts[key] = len(part)
+    return Repair(levels, moved, counts, bands)
+
+
+def _bands(horizons: Sequence[Horizon], n: int) -> dict[int, tuple[int, ...]]:
+    """Highest lead of each band of leads, by span."""
+    made: dict[int, tuple[int, ...]] = {}
+    for span in {h.span for h in horizons}:
+        leads = np.unique([h.lead for h in horizons if h.span == span])
+        made[span] = tuple(int(part[-1]) for part in np.array_split(leads, min(n, len(leads))))
+    return made
+
+
+def _band(ends: Sequence[int], horizon: Horizon) -> int:
+    """Band of a horizon; the last for leads beyond."""
+    return min(int(np.searchsorted(ends, horizon.lead)), max(len(ends) - 1, 0))
+
+
+def _transform(levels: Sequence[float], values: NDArray[np.float32], demand: Array, whole_units: bool) -> Array:
+    """(N, 2) chance of demand below, and of at most, each outcome (N,), by its own law (N, Q)."""
+    half = 0.5 if whole_units else 0.0
+    low = _chance(levels, values, demand - half, strict=not whole_units)
+    low = np.where(demand - half < 0, 0.0, low)
+    return np.stack((low, _chance(levels, values, demand + half, strict=False)), axis=-1)
+
+
+def _knots(levels: Sequence[float], values: NDArray[np.floating]) -> tuple[Array, Array, Array]:
+    """Levels with 0 before them, values with zero demand before them, and the scale (N,) of the tail above."""
+    a = np.concatenate(([0.0], np.asarray(levels, dtype=np.float64)))
+    q = np.concatenate((np.zeros((*values.shape[:-1], 1)), np.asarray(values, dtype=np.float64)), axis=-1)
+    inner = int(np.searchsorted(a, 1 - 4 * (1 - a[-1])))
+    inner = min(max(inner, 0), len(a) - 2)
+    scale = (q[..., -1] - q[..., inner]) / np.log((1 - a[inner]) / (1 - a[-1]))
+    return a, q, np.maximum(scale, 0.02 * q[..., -1] + 0.05)
+
+
+def _chance(levels: Sequence[float], values: NDArray[np.floating], at: Array, *, strict: bool) -> Array:
+    """(N,) chance of demand at most `at` (N,), or below it where `strict`."""
+    a, q, scale = _knots(levels, values)
+    n = (q < at[:, None]).sum(axis=-1) if strict else (q <= at[:, None]).sum(axis=-1)
+    low, high = np.clip(n - 1, 0, len(a) - 1), np.clip(n, 0, len(a) - 1)
+    left, right = (np.take_along_axis(q, i[:, None], -1)[:, 0] for i in (low, high))
+    gap = np.where(right > left, right - left, 1.0)
+    inside = a[low] + np.clip((at - left) / gap, 0, 1) * (a[high] - a[low])
+    beyond = 1 - (1 - a[-1]) * np.exp(-np.maximum(at - q[:, -1], 0) / scale)
+    return np.asarray(np.where(n == 0, 0.0, np.where(n == len(a), beyond, inside)))
+
+
+def _read(levels: Sequence[float], values: NDArray[np.floating], wanted: Array) -> NDArray[np.float32]:
+    """(*b, Q') quantiles of the laws (*b, Q) at other levels, beyond the grid too."""
+    a, q, scale = _knots(levels, values)
+    place = np.interp(wanted, a, np.arange(len(a)))
+    below = np.minimum(np.floor(place).astype(np.int64), len(a) - 2)
+    share = place - below
+    made = q[..., below] + share * (q[..., below + 1] - q[..., below])
+    rest = np.maximum(1 - wanted, 0.25 / _STEPS)
+    tail = np.where(q[..., -1] > 0, scale, 0.0)  # a law of zeros stays one
+    beyond = q[..., -1:] + tail[..., None] * np.log(np.maximum((1 - a[-1]) / rest, 1.0))
+    return np.maximum.accumulate(np.where(wanted > a[-1], beyond, made), axis=-1).astype(np.float32)
+
+
+def _moved_mean(made: Forecast, values: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """The mean, moved by as much as the mean of the grid."""
+    if made.mean is None:
+        return None
+    levels = np.asarray(made.levels)
+    change = Grid(levels, values).mean() - Grid(levels, made.values).mean()
+    return np.maximum(made.mean + change, 0).astype(np.float32)
+
+
+def gaps(coverage: pl.DataFrame) -> pl.DataFrame:
+    """Coverage (level, below, at_most, ..) with `gap`: points by which a level lies outside below..at_most, signed.
+
+    Above zero: demand stays under the quantile too often (it is too high).
+    """
+    high = (pl.col("below") - pl.col("level")).clip(lower_bound=0)
+    low = (pl.col("level") - pl.col("at_most")).clip(lower_bound=0)
+    return coverage.with_columns(gap=high - low)
+
+
+def by_segment(name: str, derive: Callable[[Panel, int], pl.DataFrame]) -> Labels:
+    """Labels from a static column of that name, or from derived segments; kept by origin."""
+    kept: dict[tuple[int, int], pl.Series] = {}
+
+    def labels(panel: Panel, origin: int) -> pl.Series:
+        key = (origin, panel.n_series)
+        if key not in kept:
+            table = panel.series if name in panel.series.columns else derive(panel, origin)
+            kept[key] = table[name].cast(pl.String)
+        return kept[key]
+
+    return labels
