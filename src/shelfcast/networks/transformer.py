@@ -10,7 +10,7 @@ Each part can be left out (`TransformerConfig`).
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from shelfcast.horizons import Horizon
@@ -35,6 +35,8 @@ class TransformerNetwork(Network):
         self.horizons, self.lags = layout.horizons, layout.lags
         self.reach_position = reach_of(shape.position_layers) if n_place else 0
         self.places = Position(shape.dates + layout.n_indicators, n_place, shape.position_layers) if n_place else None
+        # keys have no state, so an encoder of single periods reads inputs alone too
+        self.inputs = nn.Linear(layout.n_inputs + shape.dates, width)
         self.globally = Global(
             n_vector, n_ahead, len(layout.horizons), width, shape.hidden, specific=shape.specific, glimpse=shape.glimpse
         )
