@@ -81,6 +81,8 @@ def _mean(sums: Array, base: int, low: int, high: int, least: int, most: int, to
     n = _over(sums, base, low, high, least, most, below)
     return _over(sums, base, low, high, least, most, top) / n if n > 0 else math.nan
 
+_FLOOR = (0.0, 0.0, 0.3, 0.15)
+
 
 @compiled
 def scales(
@@ -111,6 +113,10 @@ def scales(
         level = fallback[j] if seen == 0 else (units + prior * fallback[j]) / (seen + prior)
         if quiet_seen >= 0.25 * seen and quiet_seen > 0:
             level = 0.5 * (level + (quiet + prior * fallback[j]) / (quiet_seen + prior))
+        for w in range(2, len(windows)):
+            usual = _mean(sums, base, now - windows[w], now, first, known, UNITS, SEEN)
+            if usual > 0:
+                level = max(level, _FLOOR[w] * usual)
         out[j] = level + offset
 
 

@@ -20,7 +20,7 @@ from shelfcast.models.binning import Bins, Table
 
 Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
-_POWER, _EVEN, _LAUNCH = 0.75, 0.15, 0.1  # of money share; share drawn evenly; share of launches
+_POWER, _EVEN, _LAUNCH = 1.0, 0.15, 0.1  # of money share; share drawn evenly; share of launches
 _YEARS = 4  # of history that rows are drawn from
 _BLOCK = 20_000  # rows whose features are held as numbers at once
 _SHARD = 5_000_000  # rows of a panel whose running sums are held at once

@@ -55,11 +55,11 @@ class QuantileForest:
 
     horizons: tuple[Horizon, ...]
     levels: tuple[float, ...] = DEFAULT_LEVELS
-    n_rows: int = 300_000
+    n_rows: int = 450_000
     n_trees: int = 50
-    min_leaf: int = 30
+    min_leaf: int = 40
     n_kept: int = 24
-    item_share: float = 0.6
+    item_share: float = 0.8
     feature_share: float = 0.5
     features_: Features | None = field(default=None, init=False, repr=False)
     strata_: dict[int, Stratum] = field(default_factory=dict, init=False, repr=False)

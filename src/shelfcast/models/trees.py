@@ -30,9 +30,9 @@ class Growth:
     """
 
     n_trees: int = 50
-    min_leaf: int = 50
+    min_leaf: int = 40
     n_kept: int = 24
-    item_share: float = 0.6
+    item_share: float = 0.8
     feature_share: float = 0.5
 
 
