@@ -81,6 +81,7 @@ def _mean(sums: Array, base: int, low: int, high: int, least: int, most: int, to
     n = _over(sums, base, low, high, least, most, below)
     return _over(sums, base, low, high, least, most, top) / n if n > 0 else math.nan
 
+
 _FLOOR = (0.0, 0.0, 0.3, 0.15)
 
 
