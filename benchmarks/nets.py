@@ -3,7 +3,9 @@
     python benchmarks/nets.py [MODEL] [SETTING=VALUE ...] [--seeds N]
 
 Frozen at d_1857, scored at nine origins d_1857 .. d_1913, 28 days, nine levels; one thread. L12 and A9 are the WSPL of
-products and the mean WSPL of levels 1 to 9; "r" is after rounding to whole units. CPU seconds are of `fit`.
+products and the mean WSPL of levels 1 to 9; "r" is after rounding to whole units; WQL, revision (of a quantile of the
+same day from one origin to the next) and EV (excess volatility) are of products. CPU seconds: `fit`, `predict`.
+`--from DAY` freezes at another day, to choose settings on earlier origins.
 """
 
 import argparse
@@ -20,22 +22,24 @@ import numpy as np
 import torch
 
 import m5_data
+from attention import scored
 from shelfcast.evaluation import evaluate
 from shelfcast.models.base import M5_LEVELS
 from shelfcast.models.table import forecaster
 
-ORIGINS = tuple(m5_data.period(day) for day in m5_data.ORIGIN_DAYS)
+COLUMNS = ("L12", "r", "A9", "WQL", "revision", "EV", "fit s", "predict")
 
 
-def figures(name: str, settings: dict[str, Any], seed: int) -> list[float]:
-    """L12, the same rounded, A9, CPU seconds of fit and of predict."""
+def figures(name: str, settings: dict[str, Any], seed: int, day: int) -> list[float]:
+    """A row of the table."""
+    origins = tuple(m5_data.period(day + 7 * week) for week in range(9))
     panel, n_products, weights = m5_data.everything()
     products, (totals, _) = m5_data.products(), m5_data.aggregates()
     model = forecaster(name, horizons=28, levels=M5_LEVELS, **settings)
     begin = time.process_time()
-    model.fit(panel.as_of(ORIGINS[0]), seed=seed)
+    model.fit(panel.as_of(origins[0]), seed=seed)
     middle = time.process_time()
-    made = model.predict(panel, ORIGINS)
+    made = model.predict(panel, origins)
     end = time.process_time()
     single = replace(made.take(slice(0, n_products)), series=products.series.select(products.keys))
     high = replace(made.take(slice(n_products, None)), series=totals.series.select(totals.keys))
@@ -44,7 +48,9 @@ def figures(name: str, settings: dict[str, Any], seed: int) -> list[float]:
         evaluate(single.rounded(), products, metrics=["wspl"]),
         evaluate(high, totals, metrics=["wspl"], weights=weights),
     ]
-    return [*(float(score["value"][0]) for score in scores), middle - begin, end - middle]
+    whole = scored(single, products)
+    moved = (whole[0], whole[3], whole[5])
+    return [*(float(score["value"][0]) for score in scores), *moved, middle - begin, end - middle]
 
 
 def main() -> int:
@@ -52,18 +58,19 @@ def main() -> int:
     parser.add_argument("model", nargs="?", default="mq-cnn")
     parser.add_argument("settings", nargs="*", default=[], help="as steps=4500; the defaults otherwise")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--from", dest="day", type=int, default=m5_data.ORIGIN_DAYS[0], help="day of the first origin")
     given = parser.parse_args()
     if not m5_data.FOLDER.is_dir():
         print("skipped: the M5 sample is not there; it is expected in ../shared/data/m5 beside the project")
         return 0
     torch.set_num_threads(1)
     settings = {key: json.loads(value) for key, value in (text.split("=", 1) for text in given.settings)}
-    print(f"{given.model} {settings}\n{'seed':>6}{'L12':>8}{'r':>8}{'A9':>8}{'fit s':>8}{'predict':>8}")
+    print(f"{given.model} {settings}\n{'seed':>6}" + "".join(f"{name:>9}" for name in COLUMNS))
     rows = []
     for seed in range(given.seeds):
-        rows.append(figures(given.model, settings, seed))
-        print(f"{seed:6}" + "{:8.4f}{:8.4f}{:8.4f}{:8.1f}{:8.1f}".format(*rows[-1]), flush=True)
-    print(f"{'mean':>6}" + "{:8.4f}{:8.4f}{:8.4f}{:8.1f}{:8.1f}".format(*np.mean(rows, axis=0)))
+        rows.append(figures(given.model, settings, seed, given.day))
+        print(f"{seed:6}" + "".join(f"{value:9.4f}" for value in rows[-1]), flush=True)
+    print(f"{'mean':>6}" + "".join(f"{value:9.4f}" for value in np.mean(rows, axis=0)))
     return 0
 
 

@@ -123,7 +123,7 @@ class Alignment(nn.Module):
             values = self.value(torch.cat((encoded, read), dim=-1))
         else:
             keys, values = own, self.value(encoded)
-        nothing = self.nothing.expand(len(keys), 1, -1)
+        nothing = self.nothing.expand(keys.shape[0], 1, -1)
         keys = self._split(torch.cat((keys, nothing), dim=1))
         values = self._split(torch.cat((values, torch.zeros_like(nothing)), dim=1))
         age = place[:, None] - torch.arange(n, device=place.device)
@@ -184,7 +184,7 @@ class Feedback(nn.Module):
         since : (B, O, J, N_SINCE) what came between each earlier origin and this one.
         cell, there : (O, J, K) where among (O K) each earlier forecast of the window stands, and whether there is one.
         """
-        b = len(context)
+        b = context.shape[0]
         query = self._split(self.query(at)[:, :, None] + self.query_context(context)) / math.sqrt(self.size)
         both = self.key_value(context)
         said = both.flatten(1, 2).index_select(1, cell.flatten()).reshape(b, *cell.shape, -1)

@@ -38,6 +38,7 @@ AXES = {
     "state": "series, origins, state features",
     "ahead": "series, origins, leads, features",
     "targets": "series, origins, horizons, hand-made features",
+    "indicators": "series, periods and leads and some beyond, plans",
     "scale": "series, origins: units a period",
 }
 _GROWING = {  # input -> axes whose length is free, and their names

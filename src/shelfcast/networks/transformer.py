@@ -67,7 +67,7 @@ class TransformerNetwork(Network):
         position = self._positions(given, dates)
         place = given.origins - self.reach
         at = torch.cat((encoded[:, place], position[:, place]), dim=-1)
-        vector = torch.cat((at, given.state, who[:, None].expand(-1, len(place), -1)), dim=-1)
+        vector = torch.cat((at, given.state, who[:, None].expand(-1, place.shape[0], -1)), dim=-1)
         later = torch.cat((dates[:, self.reach : self.reach + position.shape[1]], position), dim=-1)
         ahead = torch.cat((given.ahead, self._dates_ahead(later, place)), dim=-1)
         ahead = self._horizons(ahead)
@@ -84,10 +84,11 @@ class TransformerNetwork(Network):
     def _positions(self, given: Tensors, dates: Tensor) -> Tensor:
         """(B, S + H, P) positions of the periods from the first key to the last lead; P is 0 without them."""
         n_periods = given.inputs.shape[1] - self.reach + self.n_leads
-        if self.places is None or given.indicators is None:
-            return dates.new_zeros(len(dates), n_periods, 0)
+        if self.places is None:
+            return dates.new_zeros(dates.shape[0], n_periods, 0)
         r = self.reach_position
-        around = torch.cat((dates, given.indicators), dim=-1)[:, self.reach - r : self.reach + n_periods + r]
+        around = dates if given.indicators is None else torch.cat((dates, given.indicators), dim=-1)
+        around = around[:, self.reach - r : self.reach + n_periods + r]
         made: Tensor = self.places(around)
         return made
 
