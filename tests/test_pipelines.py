@@ -14,7 +14,8 @@ from shelfcast.config import check_config, read_config
 from shelfcast.data.aggregates import AGGREGATE
 from shelfcast.errors import ConfigError, DataError, StoreError
 from shelfcast.models.table import load, makers
-from shelfcast.pipelines import Run, backtest, cycle, fit, forecast, load_panel, model_table, order, products, stored
+from shelfcast.pipelines import Run, backtest, cycle, fit, forecast, load_panel, model_table, order, products
+from shelfcast.reporting import stored
 from shelfcast.store import RunKind, RunWriter
 
 NOW = datetime(2026, 1, 1)

@@ -225,16 +225,44 @@ def savings_board(tables: "Mapping[str, pl.DataFrame]") -> "pl.DataFrame":
 def report(config: Config, data: Data = None, as_json: Json = False) -> None:
     """One HTML page from what is stored."""
     with _running(config, data) as run:
-        from shelfcast import loading, pipelines
+        from shelfcast import loading, reporting
 
-        path = pipelines.report(run, loading.load_panel(run))
+        path = reporting.report(run, loading.load_panel(run))
     _say({"report": str(path)}, as_json)
 
 
 @app.command()
-def run(config: Config, data: Data = None, as_json: Json = False) -> None:
-    """The whole cycle: check, backtest, forecast, order, report."""
-    _run_cycle(config, data, as_json)
+def run(
+    config: Config,
+    data: Data = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what a [cycle] would do, and do nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The whole cycle: check, backtest, forecast, order, report; with [cycle], going on from the one before."""
+    from shelfcast.config import read_config
+
+    if dry_run or read_config(config)[0].cycle is not None:
+        _run_turn(config, data, dry_run, as_json)
+    else:
+        _run_cycle(config, data, as_json)
+
+
+def _run_turn(config: Path, data: Path | None, is_rehearsal: bool, as_json: bool) -> None:
+    with _running(config, data) as run:
+        if is_rehearsal:
+            from shelfcast import planning
+
+            news, paths = planning.rehearse(run), {}
+        else:
+            from shelfcast import cycle
+
+            made = cycle.turn(run)
+            news, paths = made.news, {"generation": made.key, **made.runs, "report": str(made.report)}
+    if as_json:
+        _print_json({"news": [{"topic": topic, "sentence": text} for topic, text in news], **paths})
+        return
+    print("\n".join(f"{topic}: {text}" for topic, text in news))
+    _say(paths, False)
 
 
 @app.command()

@@ -238,6 +238,33 @@ class SimulateConfig(_Section):
         return self
 
 
+class CalibrationConfig(_Section):
+    """How recent coverage repairs the quantiles of a cycle."""
+
+    on: bool = True
+    origins: int = Field(6, ge=1)
+    by: str = "velocity"
+    bands: int = Field(2, ge=1)
+    strength: float = Field(200.0, ge=0)
+
+
+class CycleConfig(_Section):
+    """The daily or weekly cycle: how far back rows may change, when models are refreshed, what guards a promotion."""
+
+    revised: int = Field(7, ge=1)
+    refresh_every: int = Field(7, ge=1)
+    retrain_every: int = Field(28, ge=1)
+    refresh_settings: dict[str, Any] = {}
+    challengers: tuple[str, ...] = ()
+    guard: tuple[str, ...] = ("velocity",)
+    tolerance: float = Field(0.01, ge=0)
+    segment_tolerance: float = Field(0.03, ge=0)
+    tracked: int = Field(8, ge=2)
+    fewest_series: float = Field(0.5, ge=0, le=1)
+    most_change: float = Field(4.0, gt=1)
+    accept: tuple[str, ...] = ()
+
+
 class ReportConfig(_Section):
     """What the report says of itself."""
 
@@ -260,6 +287,9 @@ class RunConfig(_Section):
     backtest: BacktestConfig = BacktestConfig()  # type: ignore[call-arg]
     orders: OrdersConfig | None = None
     simulate: SimulateConfig = SimulateConfig()  # type: ignore[call-arg]
+    calibration: CalibrationConfig = CalibrationConfig()  # type: ignore[call-arg]
+    overrides: TableConfig | None = None
+    cycle: CycleConfig | None = None
     report: ReportConfig = ReportConfig()  # type: ignore[call-arg]
 
 

@@ -16,6 +16,7 @@ from shelfcast.data.packing import pack, with_calendar
 from shelfcast.data.panel import Panel
 from shelfcast.data.profile import Profile, profile
 from shelfcast.data.tables import DemandTable, demand_table, known_table, static_table
+from shelfcast.data.updating import can_update, update
 from shelfcast.store import ForecastStore
 
 Progress = Callable[[str, int, int], None]
@@ -30,7 +31,8 @@ def no_progress(doing: str, done: int, total: int) -> None:
 class Run:
     """A config, where it stands, the clock, and where relative paths to tables start (beside the config by default).
 
-    With `together`, what the steps store is published when that stack closes: all of it, or nothing.
+    With `together`, what the steps store is published when that stack closes: all of it, or nothing. An `edition` tells
+    its runs from others of the same config and data: a line of comment at the end of the stored config.
     """
 
     config: RunConfig
@@ -39,6 +41,7 @@ class Run:
     progress: Progress = no_progress
     data: Path | None = None
     together: ExitStack | None = None
+    edition: str = ""
 
     @property
     def tables(self) -> Path:
@@ -81,6 +84,17 @@ def load_panel(run: Run) -> Panel:
 
     Raises DataError, with the rows shown, where a table is not what the config says.
     """
+    return completed(run, read_products(run))
+
+
+def read_products(run: Run, old: Panel | None = None, revised: int = 1) -> Panel:
+    """The products' panel without calendar and totals; with an `old` one, only rows from late periods on are read.
+
+    Parameters
+    ----------
+    old : what this function made earlier, of the same tables and meaning of columns.
+    revised : how many of its latest periods are read again.
+    """
     config, root = run.config, run.tables
     run.progress("reading tables", 0, 1)
     sales = open_sales(run)
@@ -91,9 +105,18 @@ def load_panel(run: Run) -> Panel:
         known = known_table(
             config.known.source, schema, frequency=sales.frequency, categories=sales.categories, root=root
         )
-    panel = _add_calendar(run, pack(sales, items=items, known=known))
+    if old is None or not can_update(schema):
+        panel = pack(sales, items=items, known=known)
+    else:
+        panel = update(old, sales, since=old.last - revised + 1, items=items, known=known)
     run.progress("reading tables", 1, 1)
-    return with_aggregates(panel, config.totals) if config.totals else panel
+    return panel
+
+
+def completed(run: Run, panel: Panel) -> Panel:
+    """The panel with the config's calendar and totals."""
+    panel = _add_calendar(run, panel)
+    return with_aggregates(panel, run.config.totals) if run.config.totals else panel
 
 
 def _add_calendar(run: Run, panel: Panel) -> Panel:

@@ -283,6 +283,19 @@ def score_overrides(model: Forecast, changed: Forecast, ids: NDArray[np.str_], p
     return pl.DataFrame([_verdict(id_, sums) for id_, sums in sorted(rows.items())], schema=_SCORED)
 
 
+def join_scores(tables: Sequence[pl.DataFrame]) -> pl.DataFrame | None:
+    """Tables of `score_overrides` over other cells as one; None without any."""
+    if not tables:
+        return None
+    units = pl.col("demand").clip(lower_bound=1e-9)
+    sums = [
+        pl.col("cells").sum(), pl.col("demand").sum(),
+        *((pl.col(name) * units).sum() for name in ("wql_model", "bias_model", "wql_changed", "bias_changed")),
+    ]  # fmt: skip
+    joined = pl.concat(tables).group_by("id").agg(sums).sort("id")
+    return pl.DataFrame([_verdict(str(id_), np.array(rest)) for id_, *rest in joined.iter_rows()], schema=_SCORED)
+
+
 _SCORED = {
     "id": pl.String, "cells": pl.Int64, "demand": pl.Float64, "wql_model": pl.Float64, "wql_changed": pl.Float64,
     "bias_model": pl.Float64, "bias_changed": pl.Float64, "verdict": pl.String,

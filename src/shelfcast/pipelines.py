@@ -2,12 +2,13 @@
 
     load_panel -> check, fit, backtest, forecast -> order -> report;  run = all of them
 
-Every step that stores something publishes one run, whole or not at all, with the full config beside it.
+Every step that stores something publishes one run, whole or not at all, with the full config beside it. The cycle that
+goes on from what an earlier one left is in `cycle`.
 """
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from datetime import date
@@ -30,24 +31,28 @@ from shelfcast.loading import Run, load_panel, products
 from shelfcast.models.base import Ability, Forecaster
 from shelfcast.models.table import forecaster, load
 from shelfcast.purchasing import Terms, buy, order_horizons
+from shelfcast.reporting import report
 from shelfcast.rolling import backtest as roll
 from shelfcast.rolling import rolling_origins
 from shelfcast.runs import unwritable, writing
 from shelfcast.segments import SEGMENTS
-from shelfcast.store import ForecastStore, RunInfo, RunKind
+from shelfcast.store import RunInfo, RunKind
 
 
-def _horizons(run: Run, panel: Panel) -> tuple[Horizon, ...]:
+def horizons_of(run: Run, panel: Panel) -> tuple[Horizon, ...]:
     """What the config asks for, and what its orders need."""
     orders, schema = run.config.orders, run.config.sales.schema_()
     needed = order_horizons(orders, schema, products(panel), run.tables) if orders else ()
     return run.config.forecast.horizons(needed)
 
 
-def _model(run: Run, name: str, horizons: tuple[Horizon, ...]) -> Forecaster:
-    """A forecaster with the config's settings if it is the chosen one; a path to rules starts where tables do."""
+def model_of(
+    run: Run, name: str, horizons: tuple[Horizon, ...], given: dict[str, Any] | None = None
+) -> Forecaster:  # fmt: skip
+    """A forecaster with the given settings, or the config's if it is the chosen one; a path to rules starts where
+    tables do."""
     config = run.config.forecast
-    settings = dict(config.settings) if name == config.model else {}
+    settings = dict(config.settings if given is None else given) if given or name == config.model else {}
     if isinstance(settings.get("rules"), str):
         settings["rules"] = str(run.tables / settings["rules"])
     return forecaster(name, horizons=horizons, levels=config.levels, **settings)
@@ -67,7 +72,7 @@ def _origin(run: Run, panel: Panel) -> int:
 
 def fit(run: Run, panel: Panel) -> Path:
     """Fit the chosen model on all that is known at the origin, and save it; returns its folder."""
-    model = _model(run, run.config.forecast.model, _horizons(run, panel))
+    model = model_of(run, run.config.forecast.model, horizons_of(run, panel))
     run.progress(f"fitting {model.name}", 0, 1)
     fitted = model.fit(panel.as_of(_origin(run, panel)), seed=run.config.forecast.seed)
     folder, staging = run.folder / "model", run.folder / f".model.{os.getpid()}.tmp"
@@ -91,20 +96,20 @@ def forecast(run: Run, panel: Panel, fitted: Path | None = None) -> tuple[Foreca
     settings = run.config.forecast
     run.progress("forecasting", 0, 1)
     if fitted is None:
-        model = _model(run, settings.model, _horizons(run, panel)).fit(seen, seed=settings.seed)
+        model = model_of(run, settings.model, horizons_of(run, panel)).fit(seen, seed=settings.seed)
     else:
         model = _saved_model(run, panel, fitted)
     made = model.predict(seen, [origin])
     made = made.rounded() if settings.whole_units else made
-    with _publish(run, RunKind.FORECAST, panel) as writer:
-        writer.write("forecasts", _stored_table(panel, made), origin=_day(panel, origin))
+    with publishing(run, RunKind.FORECAST, panel) as writer:
+        writer.write("forecasts", stored_table(panel, made), origin=day_of(panel, origin))
         if (table := looked_at(model, seen, origin)) is not None:
             writer.write("alignment", table)
     run.progress("forecasting", 1, 1)
     return made, writer.info
 
 
-def _stored_table(panel: Panel, made: Forecast) -> pl.DataFrame:
+def stored_table(panel: Panel, made: Forecast) -> pl.DataFrame:
     """The wide table of a forecast of all the panel's series, with its model and, if there are totals, `aggregate`."""
     table = made.table().with_columns(model=pl.lit(made.model))
     if AGGREGATE not in panel.series.columns:
@@ -116,7 +121,7 @@ def _stored_table(panel: Panel, made: Forecast) -> pl.DataFrame:
 def _saved_model(run: Run, panel: Panel, folder: Path) -> Forecaster:
     """The model in a folder; ConfigError where it is not the config's any more."""
     model, settings = load(folder), run.config.forecast
-    wanted = (settings.model, _horizons(run, panel), settings.levels)
+    wanted = (settings.model, horizons_of(run, panel), settings.levels)
     for what, own, asked in zip(
         ("model", "horizons", "levels"), (model.name, model.horizons, model.levels), wanted, strict=True
     ):
@@ -128,13 +133,14 @@ def _saved_model(run: Run, panel: Panel, folder: Path) -> Forecaster:
     return model
 
 
-def _publish(run: Run, kind: RunKind, panel: Panel) -> Any:
+def publishing(run: Run, kind: RunKind, panel: Panel) -> Any:
     """A writer for a `with` block, at the end of which, or with the other steps of a cycle, its run is published."""
-    begun = run.store.begin(kind, config=as_toml(run.config), fingerprint=panel.fingerprint(), now=run.now)
+    config = as_toml(run.config) + run.edition
+    begun = run.store.begin(kind, config=config, fingerprint=panel.fingerprint(), now=run.now)
     return begun if run.together is None else nullcontext(run.together.enter_context(begun))
 
 
-def _day(panel: Panel, origin: int) -> date:
+def day_of(panel: Panel, origin: int) -> date:
     """Label of an origin: a date, or a datetime for hours."""
     label = panel.date(origin).item()
     assert isinstance(label, date)
@@ -164,14 +170,14 @@ class BacktestResult:
 def backtest(run: Run, panel: Panel) -> tuple[BacktestResult, RunInfo]:
     """Compare the configured models at rolling origins, and publish forecasts and scores."""
     settings = run.config.backtest
-    horizons = _horizons(run, panel)
+    horizons = horizons_of(run, panel)
     step = settings.step or max(panel.frequency.season if panel.frequency.season in (7, 24) else 1, 1)
     origins = rolling_origins(panel, settings.origins, step, max(h.end for h in horizons))
     names, kinds = _compared(run.config), _segment_kinds(settings, panel)
     forecasts: dict[str, Forecast] = {}
     done, total = 0, len(names) * (len(origins) + 2)
     for name in names:
-        model = _model(run, name, horizons)
+        model = model_of(run, name, horizons)
         made = []
         for piece in roll(
             model, panel, origins, refit_every=settings.refit_every, seed=run.config.forecast.seed
@@ -180,11 +186,24 @@ def backtest(run: Run, panel: Panel) -> tuple[BacktestResult, RunInfo]:
             run.progress(f"backtest: {name}", done, total)
             made.append(piece.rounded() if run.config.forecast.whole_units else piece)
         forecasts[name] = concat_origins(made)
-    result = BacktestResult(forecasts, *_scores(run, panel, forecasts, kinds, done, total))
-    with _publish(run, RunKind.BACKTEST, panel) as writer:
+    return publish_backtest(run, panel, forecasts, _scores(run, panel, forecasts, kinds, done, total))
+
+
+Scores = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]
+
+
+def publish_backtest(
+    run: Run, panel: Panel, forecasts: dict[str, Forecast], scores: Scores | None = None
+) -> tuple[BacktestResult, RunInfo]:
+    """Score models' forecasts from the same origins, and publish both."""
+    kinds = _segment_kinds(run.config.backtest, panel)
+    total = 2 * len(forecasts)
+    result = BacktestResult(forecasts, *(scores or _scores(run, panel, forecasts, kinds, 0, total)))
+    origins = next(iter(forecasts.values())).origins
+    with publishing(run, RunKind.BACKTEST, panel) as writer:
         for origin in origins:
-            tables = [_stored_table(panel, f.at([origin])) for f in forecasts.values()]
-            writer.write("forecasts", pl.concat(tables), origin=_day(panel, origin))
+            tables = [stored_table(panel, f.at([origin])) for f in forecasts.values()]
+            writer.write("forecasts", pl.concat(tables), origin=day_of(panel, origin))
         for name in ("scores", "segments", "calibration", "comparison"):
             if (table := getattr(result, name)).width:  # DuckDB reads no Parquet file without columns
                 writer.write(name, table)
@@ -198,7 +217,7 @@ def _compared(config: RunConfig) -> list[str]:
 
 def _scores(
     run: Run, panel: Panel, forecasts: dict[str, Forecast], kinds: Sequence[str], done: int, total: int
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+) -> Scores:
     """Scores, segments, calibration and comparison of every model."""
     single = products(panel)
     places = np.flatnonzero((panel.series[AGGREGATE] == SINGLE).to_numpy()) if single is not panel else None
@@ -250,8 +269,8 @@ def order(run: Run, panel: Panel, made: Forecast | None = None) -> tuple[pl.Data
         _refuse_stale(run, panel, made)
     run.progress("ordering", 0, 1)
     table = buy(terms, made)
-    with _publish(run, RunKind.ORDERS, panel) as writer:
-        writer.write("orders", table, origin=_day(panel, made.origins[-1]))
+    with publishing(run, RunKind.ORDERS, panel) as writer:
+        writer.write("orders", table, origin=day_of(panel, made.origins[-1]))
         writer.text("orders.csv", table.write_csv())
     run.progress("ordering", 1, 1)
     return table, writer.info
@@ -267,13 +286,13 @@ def simulate(run: Run, panel: Panel) -> tuple[dict[str, pl.DataFrame], RunInfo]:
     planned = simulating.plan(own, settings, limits.supply, terms.economics, limits.scarce)
     names = settings.models or tuple(dict.fromkeys((run.config.backtest.baseline, run.config.forecast.model)))
     found = simulating.simulate(
-        planned, lambda name, horizons: _model(run, name, horizons), names,
+        planned, lambda name, horizons: model_of(run, name, horizons), names,
         seed=run.config.forecast.seed, progress=run.progress,
     )  # fmt: skip
     tables = found.tables()
     if "grid" in tables:
         tables["equal_fill"] = simulating.equal_fill(tables["grid"], tables["savings"])
-    with _publish(run, RunKind.SAVINGS, panel) as writer:
+    with publishing(run, RunKind.SAVINGS, panel) as writer:
         for name, table in tables.items():
             writer.write(name, table)
         for name, rule in found.learned.items():
@@ -285,7 +304,9 @@ def _refuse_stale(run: Run, panel: Panel, made: Forecast) -> None:
     """ConfigError where the sales have moved on since the forecast: its horizons would protect other days."""
     newest = _origin(run, panel)
     if made.origins[-1] != newest:
-        came = f"the stored forecast is from {_day(panel, made.origins[-1])}, the sales are at {_day(panel, newest)}"
+        came = (
+            f"the stored forecast is from {day_of(panel, made.origins[-1])}, the sales are at {day_of(panel, newest)}"
+        )
         raise ConfigError("orders", came, "run `shelfcast forecast` first")
 
 
@@ -297,74 +318,6 @@ def _terms(run: Run, panel: Panel, *, with_rule: bool = False) -> Terms:
     is_learned = settings.policy == LEARNED
     rule = stored_rule(run.store, run.config.forecast.model) if is_learned and with_rule else None
     return Terms.of(settings, run.config.sales.schema_(), products(panel), run.tables, rule)
-
-
-def stored(store: ForecastStore, kind: RunKind, table: str) -> pl.DataFrame | None:
-    """A table of the current run of a kind, or None where there is none; StoreError where it is damaged."""
-    if _current(store, kind) is None or table not in store.tables(kind)["table"]:
-        return None
-    return store.scan(kind, table).collect()
-
-
-def report(run: Run, panel: Panel) -> Path:
-    """One HTML page from what the store holds; returns its path."""
-    from shelfcast.report import ReportInputs, write_report
-
-    run.progress("report", 0, 1)
-    store, settings = run.store, run.config.report
-    past = stored(store, RunKind.BACKTEST, "forecasts")
-    models = dict(_by_model(past)) if past is not None else {}
-    runs = [info.id for kind in _SHOWN if (info := _current(store, kind))]
-    forecasts, orders = stored(store, RunKind.FORECAST, "forecasts"), stored(store, RunKind.ORDERS, "orders")
-    inputs = ReportInputs(
-        title=settings.title,
-        panel=panel,
-        created=run.now,
-        attribution=settings.attribution,
-        run_ids=runs,
-        model=run.config.forecast.model,
-        baseline=run.config.backtest.baseline,
-        forecast=forecasts,
-        backtest=models,
-        scores=stored(store, RunKind.BACKTEST, "scores"),
-        segments=stored(store, RunKind.BACKTEST, "segments"),
-        calibration=stored(store, RunKind.BACKTEST, "calibration"),
-        orders=_of_the_forecast(orders, forecasts),
-        alignment=stored(store, RunKind.FORECAST, "alignment"),
-        savings=_stored_tables(store, RunKind.SAVINGS),
-        max_products=settings.max_products,
-        currency=settings.currency,
-    )
-    path = write_report(inputs, run.folder / "report.html")
-    run.progress("report", 1, 1)
-    return path
-
-
-_SHOWN = (RunKind.BACKTEST, RunKind.FORECAST, RunKind.ORDERS, RunKind.SAVINGS)
-
-
-def _stored_tables(store: ForecastStore, kind: RunKind) -> dict[str, pl.DataFrame]:
-    """Every table of the current run of a kind; none where there is no such run."""
-    if _current(store, kind) is None:
-        return {}
-    return {name: store.scan(kind, name).collect() for name in store.tables(kind)["table"].unique()}
-
-
-def _of_the_forecast(orders: pl.DataFrame | None, forecasts: pl.DataFrame | None) -> pl.DataFrame | None:
-    """The orders, unless they were made from a forecast of another origin than the one shown."""
-    if orders is None or forecasts is None or not orders.height or not forecasts.height:
-        return orders
-    return orders if orders["origin"].max() == forecasts["origin"].max() else None
-
-
-def _by_model(table: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
-    for (name,), part in table.partition_by("model", as_dict=True, include_key=False, maintain_order=True).items():
-        yield str(name), part
-
-
-def _current(store: ForecastStore, kind: RunKind) -> RunInfo | None:
-    runs = store.runs()
-    return store.current(kind) if runs.filter(runs["current"])["kind"].is_in([kind.value]).any() else None
 
 
 @dataclass(frozen=True)
@@ -396,9 +349,9 @@ def cycle(run: Run) -> CycleResult:
 
 def _check_ahead(run: Run, panel: Panel) -> None:
     """Find what is wrong with later steps before the first of them has taken its minutes."""
-    horizons = _horizons(run, panel)
+    horizons = horizons_of(run, panel)
     for name in _compared(run.config):
-        _model(run, name, horizons)
+        model_of(run, name, horizons)
     _origin(run, panel)
     if run.config.orders is not None:
         _terms(run, panel, with_rule=True)
@@ -411,7 +364,7 @@ def classes(run: Run, panel: Panel) -> pl.DataFrame:
     """How many series go to which model by the patchwork's rules, and why; one row a rule."""
     from shelfcast.models.patchwork import Patchwork
 
-    made = _model(run, Patchwork.name, as_horizons(1))
+    made = model_of(run, Patchwork.name, as_horizons(1))
     assert isinstance(made, Patchwork)
     return made.routes(products(panel), _origin(run, panel))
 
@@ -424,7 +377,7 @@ def elasticities(
 
     run.progress("elasticities", 0, 1)
     tables = elasticity_tables(products(panel).as_of(_origin(run, panel)), group, reference)
-    with _publish(run, RunKind.ELASTICITIES, panel) as writer:
+    with publishing(run, RunKind.ELASTICITIES, panel) as writer:
         for kind, table in tables.items():
             writer.write(f"elasticities_{kind}", table)
     run.progress("elasticities", 1, 1)

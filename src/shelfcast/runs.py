@@ -54,6 +54,7 @@ class RunKind(StrEnum):
     ORDERS = "orders"
     SAVINGS = "savings"
     ELASTICITIES = "elasticities"
+    CYCLE = "cycle"
 
 
 class RunState(StrEnum):

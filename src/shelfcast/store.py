@@ -68,6 +68,7 @@ _COMMANDS = {
     RunKind.ORDERS: "shelfcast order",
     RunKind.SAVINGS: "shelfcast simulate",
     RunKind.ELASTICITIES: "shelfcast elasticities",
+    RunKind.CYCLE: "shelfcast run",
 }
 
 
