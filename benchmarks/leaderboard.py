@@ -32,6 +32,7 @@ ENTRIES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("patchwork, pooled errors only", "patchwork", {"own_share": 0.0}, POOLED),
     ("patchwork", "patchwork", {}, POOLED),
     ("sparse quantile random forest", "sqrf", {}, {}),
+    ("sqrf, two stages", "sqrf", {"two_stage": True, "n_rows": 250_000, "min_leaf": 50}, {}),
 ]
 
 

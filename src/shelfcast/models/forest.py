@@ -23,6 +23,7 @@ from shelfcast.errors import ConfigError, NotFittedError, StoreError
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 from shelfcast.models.base import DEFAULT_LEVELS, Ability, refuse_unknown
+from shelfcast.models.boosting import Boosted, Mean, held_out_mean
 from shelfcast.models.leaves import Leaves
 from shelfcast.models.trees import Growth, Trees, grow_trees
 
@@ -35,11 +36,20 @@ _SHARES = ("item_share", "feature_share")
 
 @dataclass(frozen=True)
 class Stratum:
-    """The trees of one span, their leaves, and what the leaves' rows were."""
+    """The trees of one span, their leaves, and with two stages the mean that scales them."""
 
     span: int
     trees: Trees
     leaves: Leaves
+    mean: Mean | None = None
+
+    def quantiles(
+        self, features: NDArray[np.float32], levels: tuple[float, ...], size: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Quantiles (J, Q) and means (J,) of rows of features (J, F), with units of 1 (J,)."""
+        if self.mean is not None:
+            size = (size * self.mean.of(features)).astype(np.float32)
+        return self.leaves.quantiles(self.trees.leaves(features), levels, size)
 
 
 @dataclass
@@ -51,6 +61,7 @@ class QuantileForest:
     n_rows : training rows drawn, at most; memory and time follow it, not the panel.
     n_trees, min_leaf, n_kept : trees of each span, rows of the smallest leaf, rows that a leaf keeps.
     item_share, feature_share : of items and features that one tree sees.
+    two_stage : whether a boosted mean is the scale, and the trees know what scatters around it.
     """
 
     horizons: tuple[Horizon, ...]
@@ -61,6 +72,7 @@ class QuantileForest:
     n_kept: int = 24
     item_share: float = 0.8
     feature_share: float = 0.5
+    two_stage: bool = False
     features_: Features | None = field(default=None, init=False, repr=False)
     strata_: dict[int, Stratum] = field(default_factory=dict, init=False, repr=False)
 
@@ -78,6 +90,8 @@ class QuantileForest:
             value = getattr(self, setting)
             if not isinstance(value, int | float) or not 0 < value <= 1:
                 raise ConfigError(f"model.{setting}", f"expected a share in (0, 1]; got {value!r}")
+        if not isinstance(self.two_stage, bool):
+            raise ConfigError("model.two_stage", f"expected true or false; got {self.two_stage!r}")
 
     @property
     def _growth(self) -> Growth:
@@ -119,9 +133,13 @@ class QuantileForest:
             made = training_table(panel, features, drawn, rng)
             if not len(made.rows):
                 continue
-            scaled = made.target / made.size
+            scaled, first_stage = made.target / made.size, None
+            if self.two_stage:
+                date, block = made.rows.origin + made.rows.lead + 1, round(panel.frequency.year / 4)
+                first_stage, scale = held_out_mean(made.table, scaled, date, block, rng)
+                scaled = scaled / scale
             trees = grow_trees(made.table, np.sqrt(scaled), items[made.rows.series], self._growth, seed)
-            strata[span] = Stratum(span, trees, Leaves.of(trees, scaled, made.rows))
+            strata[span] = Stratum(span, trees, Leaves.of(trees, scaled, made.rows), first_stage)
         self.features_, self.strata_ = features, strata
         return self
 
@@ -167,7 +185,7 @@ class QuantileForest:
         size = (scale * weight).astype(np.float32)
         if span in self.strata_:
             stratum = self.strata_[span]
-            values, mean = stratum.leaves.quantiles(stratum.trees.leaves(features), self.levels, size)
+            values, mean = stratum.quantiles(features, self.levels, size)
         else:  # no target of this span was ever seen: the scatter of counts around the scale
             spread = np.sqrt(np.maximum(size, 0))[:, None] * np.array(
                 [NormalDist().inv_cdf(level) for level in self.levels]
@@ -198,6 +216,8 @@ class QuantileForest:
             self.features_.save(Path(folder))
             for span, stratum in self.strata_.items():
                 arrays: dict[str, Any] = {**stratum.trees.arrays(), **stratum.leaves.arrays()}
+                for k, member in enumerate(stratum.mean.members if stratum.mean else ()):
+                    arrays |= {f"mean{k}_{name}": array for name, array in member.arrays().items()}
                 np.savez(Path(folder) / f"span-{span}.npz", **arrays)
             (Path(folder) / "model.json").write_text(text)
         except OSError as error:
@@ -224,7 +244,13 @@ def _read(path: Path, span: int) -> Stratum:
     """The stratum of one file."""
     with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
         trees = Trees(**{name: file[name] for name in Trees.__dataclass_fields__})
-        return Stratum(span, trees, Leaves(**{name: file[name] for name in Leaves.__dataclass_fields__}))
+        leaves = Leaves(**{name: file[name] for name in Leaves.__dataclass_fields__})
+        n_members = sum(name.endswith("_roots") for name in file.files)
+        members = tuple(
+            Boosted(**{name: file[f"mean{k}_{name}"] for name in Boosted.__dataclass_fields__})
+            for k in range(n_members)
+        )
+        return Stratum(span, trees, leaves, Mean(members) if members else None)
 
 
 def _items(panel: Panel) -> Ints:

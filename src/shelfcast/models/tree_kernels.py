@@ -238,6 +238,44 @@ def walk(values: Any, feature: Any, threshold: Any, left: Any, root: int, out: A
 
 
 @compiled
+def add_binned(
+    cells: Any, indptr: Ints, starts: Ints, feature: Any, split: Any, left: Any, value: Any, out: Any
+) -> None:  # fmt: skip
+    """Add to `out` (J,) the value of the leaf that each training row reaches in one tree."""
+    for j in range(len(out)):
+        node = 0
+        while left[node] >= 0:
+            f = feature[node]
+            missing_left = f < -1
+            if missing_left:
+                f = -2 - f
+            there = goes_left(
+                cells, indptr[j], indptr[j + 1], starts[f], starts[f + 1], split[node], missing_left, f
+            )  # fmt: skip
+            node = left[node] + (0 if there else 1)
+        out[j] += value[node]
+
+
+@compiled
+def add_values(values: Any, feature: Any, threshold: Any, left: Any, roots: Ints, value: Any, out: Any) -> None:
+    """Add to `out` (J,) the values of the leaves that rows of features (J, F) reach in all trees."""
+    for j in range(values.shape[0]):
+        for root in roots:
+            node = root
+            while left[node] >= 0:
+                f = feature[node]
+                missing_left = f < -1
+                if missing_left:
+                    f = -2 - f
+                x = values[j, f]
+                if np.isnan(x):
+                    node = left[node] + (0 if missing_left else 1)
+                else:
+                    node = left[node] + (0 if x <= threshold[node] else 1)
+            out[j] += value[node]
+
+
+@compiled
 def merge(
     leaves: Any, first: Ints, count: Any, codes: Any, leaf_mean: Any, levels: Any, factor: Any, value_of: Any,
     out: Any, mean: Any,

@@ -87,8 +87,8 @@ class Trees:
 def grow_trees(table: Table, target: NDArray[np.float64], item: Ints, growth: Growth, seed: int) -> Trees:
     """Grow trees on rows of a table; `item` (J,) says which rows are bagged together."""
     rng = np.random.default_rng(seed)
-    packed = _packed(target)
-    parts = [_grow_one(table, packed, rows, features, growth) for rows, features in _bags(table, item, growth, rng)]
+    packed = pack(target)
+    parts = [_bagged(table, packed, rows, features, growth) for rows, features in _bags(table, item, growth, rng)]
     shift_nodes = np.cumsum([0, *(len(part["feature"]) for part in parts)])
     shift_kept = np.cumsum([0, *(len(part["kept"]) for part in parts)])
     for part, nodes, kept in zip(parts, shift_nodes, shift_kept, strict=False):
@@ -98,7 +98,7 @@ def grow_trees(table: Table, target: NDArray[np.float64], item: Ints, growth: Gr
     return Trees(roots=shift_nodes[:-1].astype(np.int64), **joined)
 
 
-def _packed(target: NDArray[np.float64]) -> Ints:
+def pack(target: NDArray[np.float64]) -> Ints:
     """Targets in steps between their least and nearly their greatest, each with a count of one; see `tree_kernels`."""
     from shelfcast.models.tree_kernels import COUNT_BITS
 
@@ -121,15 +121,34 @@ def _bags(
         yield np.flatnonzero(chosen[item]).astype(np.int32), np.sort(rng.choice(n_features, n_seen, replace=False))
 
 
-def _grow_one(
-    table: Table, packed: Ints, rows: NDArray[np.int32], features: Ints, growth: Growth
-) -> dict[str, NDArray[Any]]:  # fmt: skip
-    """One tree as arrays, its nodes and samples counted from 0."""
+@dataclass(frozen=True)
+class Grown:
+    """One tree as it was grown, nodes counted from 0.
+
+    Parameters
+    ----------
+    feature, threshold, left, gain : (M,) as in `Trees`.
+    split : (M,) last bin to the left among all bins, -1 at a leaf.
+    spans : (M, 2) rows of a node are `rows[spans[m, 0] : spans[m, 1]]`. rows : the tree's rows, node by node.
+    """
+
+    feature: NDArray[np.int32]
+    threshold: Floats
+    left: NDArray[np.int32]
+    gain: Floats
+    split: NDArray[np.int32]
+    spans: NDArray[np.int32]
+    rows: NDArray[np.int32]
+
+
+def grow_one(
+    table: Table, packed: Ints, rows: NDArray[np.int32], features: Ints, min_leaf: int, max_depth: int = _MAX_DEPTH
+) -> Grown:
+    """One tree on some rows of a table, with packed targets (len(rows),), and some of its features."""
     from shelfcast.models import tree_kernels
 
     starts = table.bins.starts
-    sizes = starts[features + 1] - starts[features]
-    own_starts = np.concatenate(([0], np.cumsum(sizes)))
+    own_starts = np.concatenate(([0], np.cumsum(starts[features + 1] - starts[features])))
     place = np.full(table.bins.n_bins, -1, dtype=np.int64)
     bin_of = np.concatenate([np.arange(starts[f], starts[f + 1]) for f in features]).astype(np.int64)
     place[bin_of] = np.arange(len(bin_of))
@@ -138,22 +157,32 @@ def _grow_one(
     cells = np.empty(n_cells, dtype=table.cells.dtype)
     tree_kernels.bag(table.cells, table.indptr, rows, place, cells, indptr)
     order = np.arange(len(rows), dtype=np.int32)
-    size = 4 * (len(rows) // growth.min_leaf) + 8
+    size = 4 * (len(rows) // min_leaf) + 8
     feature, split, left = (np.full(size, -1, dtype=np.int32) for _ in range(3))
     gain, spans = np.zeros(size, dtype=np.float32), np.zeros((size, 2), dtype=np.int32)
     n = tree_kernels.grow(
-        cells, indptr, packed[rows], order, 0, len(rows), own_starts, growth.min_leaf, _MAX_DEPTH, feature, split,
-        left, gain, spans, 0, np.empty(len(rows), dtype=np.int32),
+        cells, indptr, packed, order, 0, len(rows), own_starts, min_leaf, max_depth, feature, split, left, gain, spans,
+        0, np.empty(len(rows), dtype=np.int32),
     )  # fmt: skip
-    feature, split, left = feature[:n], split[:n], left[:n]
+    feature, left = feature[:n], left[:n]
     inner = left >= 0
-    threshold = np.zeros(n, dtype=np.float32)
-    threshold[inner] = table.bins.thresholds()[bin_of[split[inner]]]
     named = np.where(feature < -1, -2 - features[np.maximum(-2 - feature, 0)], features[np.maximum(feature, 0)])
-    first, count, places = _samples(spans[:n], inner, growth.n_kept)
+    split = np.where(inner, bin_of[split[:n]], -1).astype(np.int32)
+    threshold = np.where(inner, table.bins.thresholds()[split], np.float32(0))
+    return Grown(
+        np.where(inner, named, -1).astype(np.int32), threshold, left, gain[:n], split, spans[:n], rows[order]
+    )  # fmt: skip
+
+
+def _bagged(
+    table: Table, packed: Ints, rows: NDArray[np.int32], features: Ints, growth: Growth
+) -> dict[str, NDArray[Any]]:  # fmt: skip
+    """One tree and the samples of its leaves as arrays, counted from 0."""
+    grown = grow_one(table, packed[rows], rows, features, growth.min_leaf)
+    first, count, places = _samples(grown.spans, grown.left >= 0, growth.n_kept)
     return {
-        "feature": np.where(inner, named, -1).astype(np.int32), "threshold": threshold, "left": left,
-        "gain": gain[:n], "first": first, "count": count, "kept": rows[order[places]],
+        "feature": grown.feature, "threshold": grown.threshold, "left": grown.left, "gain": grown.gain,
+        "first": first, "count": count, "kept": grown.rows[places],
     }  # fmt: skip
 
 
