@@ -166,9 +166,6 @@ class FeatureRows:
             season, self.year, max(2 * self.year // season, 2), VARIANCE, out, factor,
         )  # fmt: skip
         at, first = len(AHEAD), origin + lead + 1
-        n_dates = len(features.dates.features)
-        self._dates.fill(self.place[series], first, span, out[:, at : at + n_dates])
-        at += n_dates
         log_price = np.full(len(series), np.nan)
         if features.has_price:
             feature_kernels.price_rows(
@@ -179,6 +176,7 @@ class FeatureRows:
         self._means(self._known, series, first, first + span - 1, out[:, at : at + len(features.known)])
         self._without_zeros(out, at)
         self._grouped(series, origin, first, span, scale, log_price, out, at + len(features.known))
+        self._dates.fill(self.place[series], first, span, out[:, out.shape[1] - len(features.dates.features) :])
         return out, factor * span
 
     def _grouped(

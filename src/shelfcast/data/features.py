@@ -103,11 +103,11 @@ class Features:
 
     @cached_property
     def ahead_names(self) -> tuple[str, ...]:
-        """Names of the features of (series, origin, horizon)."""
+        """Names of the features of (series, origin, horizon), those that are mostly absent last."""
         kinds = ("growth to target a year ago", "price against it")
         grouped = [f"{g.column} {kind}" for g in self.groups for kind in kinds]
         price = PRICE if self.has_price else ()
-        return (*AHEAD, *self.dates.features, *price, *(f"{name} at target" for name in self.known), *grouped)
+        return (*AHEAD, *price, *(f"{name} at target" for name in self.known), *grouped, *self.dates.features)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from shelfcast.models.trees import Grown, grow_one, pack
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-ROUNDS, RATE, DEPTH, MIN_LEAF = 100, 0.1, 6, 100
+ROUNDS, RATE, DEPTH, MIN_LEAF = 100, 0.12, 3, 100
 ROW_SHARE, FEATURE_SHARE = 0.3, 0.5
 _CLIP = (0.0005, 0.9995)  # quantiles of the gradient beyond which it is cut
 _STEP = 2.0  # longest step of a leaf before the rate
@@ -64,7 +64,7 @@ def boosted(table: Table, target: Doubles, pool: Ints, rng: np.random.Generator)
 
     starts, n_features = table.bins.starts, len(table.bins.starts) - 1
     base = float(np.log(max(target[pool].mean(), 1e-9))) if len(pool) else 0.0
-    log_mean = np.full(len(target), base)
+    log_mean, one = np.full(len(target), base), np.zeros(1, dtype=np.int64)
     n_rows, n_seen = max(round(ROW_SHARE * len(pool)), min(len(pool), 1)), max(round(FEATURE_SHARE * n_features), 1)
     trees: list[tuple[Grown, Floats]] = []
     for _ in range(ROUNDS if n_rows else 0):
@@ -75,10 +75,15 @@ def boosted(table: Table, target: Doubles, pool: Ints, rng: np.random.Generator)
         grown = grow_one(table, pack(gradient), rows, features, MIN_LEAF, DEPTH)
         value = _steps(grown, rows, gradient, mean)
         tree_kernels.add_binned(
-            table.cells, table.indptr, starts, grown.feature, grown.split, grown.left, value, log_mean
+            table.cells, table.indptr, pool, starts, grown.feature, grown.split, grown.left, one, value, log_mean
         )  # fmt: skip
         trees.append((grown, value))
-    return _joined(trees, base), log_mean
+    made, split = _joined(trees, base)
+    others = np.setdiff1d(np.arange(len(target)), pool)
+    tree_kernels.add_binned(
+        table.cells, table.indptr, others, starts, made.feature, split, made.left, made.roots, made.value, log_mean
+    )  # fmt: skip
+    return made, log_mean
 
 
 def _steps(grown: Grown, rows: NDArray[np.int32], gradient: Doubles, mean: Doubles) -> Floats:
@@ -90,11 +95,11 @@ def _steps(grown: Grown, rows: NDArray[np.int32], gradient: Doubles, mean: Doubl
     return np.asarray(RATE * np.clip(step, -_STEP, _STEP), dtype=np.float32)
 
 
-def _joined(trees: list[tuple[Grown, Floats]], base: float) -> Boosted:
-    """All trees in one line of nodes."""
+def _joined(trees: list[tuple[Grown, Floats]], base: float) -> tuple[Boosted, NDArray[np.int32]]:
+    """All trees in one line of nodes, and their splits as bins (M,)."""
     shift = np.cumsum([0, *(len(value) for _, value in trees)]).astype(np.int64)
     none = np.zeros(0, dtype=np.int32)
-    return Boosted(
+    made = Boosted(
         np.concatenate([none, *(g.feature for g, _ in trees)]),
         np.concatenate([none.astype(np.float32), *(g.threshold for g, _ in trees)]),
         np.concatenate(
@@ -104,6 +109,7 @@ def _joined(trees: list[tuple[Grown, Floats]], base: float) -> Boosted:
         np.concatenate([none.astype(np.float32), *(value for _, value in trees)]),
         np.array([base]),
     )
+    return made, np.concatenate([none, *(g.split for g, _ in trees)])
 
 
 @dataclass(frozen=True)

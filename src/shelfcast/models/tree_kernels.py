@@ -25,18 +25,14 @@ LEAF = -1
 
 @compiled
 def bag(cells: Any, indptr: Ints, rows: Any, place: Ints, out_cells: Any, out_indptr: Ints) -> int:
-    """Copy the cells of some rows, keeping bins with a `place` >= 0 under that number; returns how many there are.
-
-    With empty `out_cells` they are only counted.
-    """
-    n_cells, counting = 0, len(out_cells) == 0
+    """Copy the cells of some rows, keeping bins with a `place` >= 0 under that number; returns how many there are."""
+    n_cells = 0
     for i in range(len(rows)):
         row = rows[i]
         for j in range(indptr[row], indptr[row + 1]):
             at = place[cells[j]]
             if at >= 0:
-                if not counting:
-                    out_cells[n_cells] = at
+                out_cells[n_cells] = at
                 n_cells += 1
         out_indptr[i + 1] = n_cells
     return n_cells
@@ -239,21 +235,23 @@ def walk(values: Any, feature: Any, threshold: Any, left: Any, root: int, out: A
 
 @compiled
 def add_binned(
-    cells: Any, indptr: Ints, starts: Ints, feature: Any, split: Any, left: Any, value: Any, out: Any
+    cells: Any, indptr: Ints, rows: Any, starts: Ints, feature: Any, split: Any, left: Any, roots: Ints, value: Any,
+    out: Any,
 ) -> None:  # fmt: skip
-    """Add to `out` (J,) the value of the leaf that each training row reaches in one tree."""
-    for j in range(len(out)):
-        node = 0
-        while left[node] >= 0:
-            f = feature[node]
-            missing_left = f < -1
-            if missing_left:
-                f = -2 - f
-            there = goes_left(
-                cells, indptr[j], indptr[j + 1], starts[f], starts[f + 1], split[node], missing_left, f
-            )  # fmt: skip
-            node = left[node] + (0 if there else 1)
-        out[j] += value[node]
+    """Add to `out` (J,), at some rows of a table, the values of the leaves that they reach in all trees."""
+    for i in range(len(rows)):
+        row = rows[i]
+        begin, end = indptr[row], indptr[row + 1]
+        for root in roots:
+            node = root
+            while left[node] >= 0:
+                f = feature[node]
+                missing_left = f < -1
+                if missing_left:
+                    f = -2 - f
+                there = goes_left(cells, begin, end, starts[f], starts[f + 1], split[node], missing_left, f)
+                node = left[node] + (0 if there else 1)
+            out[row] += value[node]
 
 
 @compiled

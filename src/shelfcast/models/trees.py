@@ -153,9 +153,9 @@ def grow_one(
     bin_of = np.concatenate([np.arange(starts[f], starts[f + 1]) for f in features]).astype(np.int64)
     place[bin_of] = np.arange(len(bin_of))
     indptr = np.zeros(len(rows) + 1, dtype=np.int64)
-    n_cells = tree_kernels.bag(table.cells, table.indptr, rows, place, np.zeros(0, table.cells.dtype), indptr)
-    cells = np.empty(n_cells, dtype=table.cells.dtype)
-    tree_kernels.bag(table.cells, table.indptr, rows, place, cells, indptr)
+    most = int((table.indptr[1:] - table.indptr[:-1])[rows].sum())  # pages that are never written cost nothing
+    cells = np.empty(most, dtype=table.cells.dtype)
+    cells = cells[: tree_kernels.bag(table.cells, table.indptr, rows, place, cells, indptr)]
     order = np.arange(len(rows), dtype=np.int32)
     size = 4 * (len(rows) // min_leaf) + 8
     feature, split, left = (np.full(size, -1, dtype=np.int32) for _ in range(3))
