@@ -164,6 +164,14 @@ def test_overrides_are_applied_audited_and_scored(weeks):
     assert helped["verdict"].startswith("hurt")
 
 
+def test_report_tells_what_the_cycle_did(weeks):
+    page = (weeks[0] / "out" / "report.html").read_text()
+    told = json.loads(page.split('id="payload">')[1].split("</script>")[0])
+    assert ["data", "7 new days to 2024-04-06; 0 series are new"] in told["cycle"]["news"]
+    titles = [table["title"] for table in told["cycle"]["tables"]]
+    assert titles[:2] == ["Calibration before and after the repair", "Manual changes"]
+
+
 def test_once_more_changes_nothing(weeks, between):
     first = turn(a_run(between))
     before = result(between)
