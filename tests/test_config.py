@@ -14,6 +14,8 @@ import shelfcast
 from shelfcast.config import (
     BacktestConfig,
     CalendarConfig,
+    CalibrationConfig,
+    CycleConfig,
     ForecastConfig,
     OrdersConfig,
     ReportConfig,
@@ -35,7 +37,7 @@ OWN = ("config.py", "drafting.py")
 LEAST = {"sales": {"path": "sales.parquet"}}
 SECTIONS = (
     RunConfig, SalesConfig, TableConfig, CalendarConfig, ForecastConfig, BacktestConfig, StockConfig, OrdersConfig,
-    ReportConfig, SimulateConfig,
+    ReportConfig, SimulateConfig, CalibrationConfig, CycleConfig,
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from shelfcast.data.aggregates import with_aggregates
 from shelfcast.data.panel import Calendar, FeatureNames, Panel
+from shelfcast.data.schema import Schema
 from shelfcast.errors import StoreError
 from shelfcast.evaluation import calibration, evaluate
 from shelfcast.forecast import Forecast
@@ -24,6 +25,7 @@ from shelfcast.periods import Frequency
 from shelfcast.report import Attention, Kind, ReportInputs, render, worth_a_look, write_report
 from shelfcast.report.accuracy import reading
 from shelfcast.report.aligned import align, tiling, truth
+from shelfcast.report.exceptions import exceptions
 from shelfcast.report.look import past_scores
 from shelfcast.report.numbers import folded, short, spoken
 from shelfcast.report.payload import payload
@@ -498,3 +500,17 @@ def test_a_real_browser_runs_no_name_and_fits_a_narrow_window(inputs: ReportInpu
     seen = in_browser(render(alone), tmp_path, width=500)
     assert (seen["hacked"], seen["errors"], seen["fits"]) == (0, "", True)
     assert seen["rows"] == 2
+
+
+def test_money_at_risk_ranks_products_by_units_times_price_and_adds_reasons():
+    frame = pl.DataFrame({"item": ["a", "b", "c"], "date": ["2024-01-01"] * 3, "demand": [1.0] * 3})
+    frame = frame.with_columns(pl.col("date").str.to_date(), price=pl.Series([2.0, 10.0, 1.0]))
+    panel = Panel.from_frame(frame, Schema(price="price", frequency="day"))
+    found = [
+        Attention(Kind.RISK, "a", None, "Short.", 30.0), Attention(Kind.MISS, "b", None, "Missed.", 5.0),
+        Attention(Kind.MISS, "a", None, "Missed.", 1.0), Attention(Kind.NEW, "c", None, "New.", 900.0),
+    ]  # fmt: skip
+    ranked = exceptions(ReportInputs("t", panel, currency="$"), found)
+    assert [(one.item, one.score) for one in ranked] == [("a", 62.0), ("b", 50.0)]
+    assert ranked[0].sentence == "$62 at risk. Short. Missed."
+    assert exceptions(ReportInputs("t", panel_of([[1.0]])), found[:1]) == []

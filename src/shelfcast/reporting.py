@@ -42,6 +42,7 @@ def report(run: Run, panel: Panel) -> Path:
         calibration=stored(store, RunKind.BACKTEST, "calibration"),
         orders=_of_the_forecast(orders, forecasts),
         alignment=stored(store, RunKind.FORECAST, "alignment"),
+        cycle=_of_the_origin(_stored_tables(store, RunKind.CYCLE), store),
         savings=_stored_tables(store, RunKind.SAVINGS),
         max_products=settings.max_products,
         currency=settings.currency,
@@ -59,6 +60,13 @@ def _stored_tables(store: ForecastStore, kind: RunKind) -> dict[str, pl.DataFram
     if _current(store, kind) is None:
         return {}
     return {name: store.scan(kind, name).collect() for name in store.tables(kind)["table"].unique()}
+
+
+def _of_the_origin(tables: dict[str, pl.DataFrame], store: ForecastStore) -> dict[str, pl.DataFrame]:
+    """The cycle's tables, unless another command has forecast since."""
+    cycle, forecast = _current(store, RunKind.CYCLE), _current(store, RunKind.FORECAST)
+    is_same = cycle and forecast and cycle.data_fingerprint == forecast.data_fingerprint
+    return tables if is_same and cycle and forecast and cycle.config_hash == forecast.config_hash else {}
 
 
 def _of_the_forecast(orders: pl.DataFrame | None, forecasts: pl.DataFrame | None) -> pl.DataFrame | None:

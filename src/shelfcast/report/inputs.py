@@ -13,6 +13,7 @@ from shelfcast.data.panel import Panel
 class Kind(Enum):
     """Why a product deserves a look."""
 
+    MONEY = "money at risk"
     RISK = "stock-out risk"
     MISS = "biggest miss"
     NEW = "new"
@@ -51,6 +52,7 @@ class ReportInputs:
     calibration : model, level, below, at_most, n: shares of observed demand below, and at most, each quantile.
     orders : as `inventory.orders` makes them.
     savings : tables of a replay by name, as `simulating` makes them.
+    cycle : tables of a cycle's run by name.
     alignment : keys, lead, period, weight: past periods that a forecast attended to.
     attention : products worth a look; found by `worth_a_look` without it.
     max_products : most products with charts; the largest are kept.
@@ -72,6 +74,7 @@ class ReportInputs:
     calibration: pl.DataFrame | None = None
     orders: pl.DataFrame | None = None
     savings: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    cycle: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     alignment: pl.DataFrame | None = None
     attention: Sequence[Attention] | None = None
     max_products: int = 1200

@@ -11,6 +11,7 @@ from shelfcast.data.panel import Panel
 from shelfcast.horizons import Horizon
 from shelfcast.periods import Unit
 from shelfcast.report.aligned import Aligned, align, tiling, truth
+from shelfcast.report.exceptions import exceptions
 from shelfcast.report.inputs import Attention, Kind, ReportInputs
 from shelfcast.report.numbers import plural, spoken
 from shelfcast.report.risks import risks
@@ -110,6 +111,7 @@ def worth_a_look(inputs: ReportInputs) -> list[Attention]:
     inputs = replace(inputs, panel=panel)
     seen = sales(panel)
     found = [*_misses(inputs), *_risks(inputs), *_new(panel, seen), *_ended(panel, seen)]
+    found += exceptions(inputs, found)
     order = list(Kind)
     return sorted(found, key=lambda a: (order.index(a.kind), -a.score, a.item, a.location or ""))
 

@@ -14,6 +14,7 @@ from shelfcast.report.numbers import clean, plural, short, spoken
 from shelfcast.report.risks import protected
 from shelfcast.report.savings import savings
 from shelfcast.report.total import total
+from shelfcast.report.turn import turn
 
 _MOST_ATTENTION = 25
 _KIND_NOTES = {Kind.RISK: "at risk", Kind.MISS: "missed", Kind.NEW: "new", Kind.ENDED: "ended"}
@@ -41,6 +42,7 @@ def payload(inputs: ReportInputs) -> dict[str, Any]:
         "evolution": evolution.evolution(panel, seen, listed, past),
         "alignment": evolution.alignment(inputs, seen, listed),
         "scores": products.past_columns(inputs, listed),
+        "cycle": turn(inputs.cycle),
         "attention": _attention(inputs, listed, attention),
         "orders": _orders(inputs, listed),
         "savings": savings(inputs.savings, inputs.currency),
@@ -235,9 +237,10 @@ def _tiles(
                 "note": f"{plural(o['n_ordered'], 'product')}, {plural(o['units'], 'unit')}",
             }
         )
-    n_look = sum(group["n"] for group in made["attention"])
+    groups = [g for g in made["attention"] if g["n"] and Kind(g["kind"]) in _KIND_NOTES]  # money counts them again
+    n_look = sum(group["n"] for group in groups)
     if n_look:
-        kinds = [f"{g['n']:,} {_KIND_NOTES[Kind(g['kind'])]}" for g in made["attention"] if g["n"]]
+        kinds = [f"{g['n']:,} {_KIND_NOTES[Kind(g['kind'])]}" for g in groups]
         tiles.append({"label": "Worth a look", "value": f"{n_look:,}", "note": ", ".join(kinds)})
     return tiles
 

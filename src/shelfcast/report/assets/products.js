@@ -143,7 +143,7 @@ function orderPanel(i) {
   return el("section", {}, el("h3", {}, "Order"), el("dl", { class: "plain" }, pair("quantity", num(get("quantity"))), o.cost ? pair("value", money(get("cost"))) : null, o.position ? pair("position", num(get("position"))) : null, o.target ? pair("target", num(get("target"))) : null, get("horizon") ? pair("protects (lead+span)", get("horizon")) : null, o.critical_ratio ? pair("critical ratio", num(get("critical_ratio"), 3)) : null, o.arrival || o.arrival_date ? pair("on the shelf", arrivalText(i)) : null), get("why") ? el("p", { class: "why" }, get("why")) : null);
 }
 
-for (const part of [drawTiles, drawTotal, drawLook, drawOrders, drawSavings, drawProducts, drawAccuracy, drawCalibration, drawNavigation]) {
+for (const part of [drawTiles, drawTotal, drawCycle, drawLook, drawOrders, drawSavings, drawProducts, drawAccuracy, drawCalibration, drawNavigation]) {
   try { part(); } catch (error) { recordError(part.name + ": " + error.message); }
 }
 drawWaiting();

@@ -85,8 +85,8 @@ function drawCalibration() {
   byId("calibration").append(el("div", { class: "card two" }, chart, el("div", {}, bar.length ? el("div", { class: "bar", style: "margin-top:0" }, bar) : null, words)));
   show();
 }
-const KIND_CLASS = { "stock-out risk": "risk", "biggest miss": "miss", new: "new", ended: "ended" };
-const KIND_TITLE = { "stock-out risk": "Stock-out risk", "biggest miss": "Biggest misses", new: "New", ended: "No longer selling" };
+const KIND_CLASS = { "money at risk": "risk", "stock-out risk": "risk", "biggest miss": "miss", new: "new", ended: "ended" };
+const KIND_TITLE = { "money at risk": "Money at risk", "stock-out risk": "Stock-out risk", "biggest miss": "Biggest misses", new: "New", ended: "No longer selling" };
 function drawLook() {
   const groups = R.attention.filter((g) => g.n);
   if (!groups.length) return empty("look", "Worth a look", "Nothing stands out in what was given.");
@@ -100,8 +100,23 @@ function lookCard(group) {
   const more = left > 0 ? el("button", { class: "chip", type: "button", onclick: () => { list.append(...group.rows.slice(FEW).map(entry)); list.children[FEW].querySelector("button")?.focus(); more.remove(); } }, `Show ${left} more`) : null;
   return el("div", { class: "card" }, el("h3", {}, el("span", { class: "flag " + KIND_CLASS[group.kind] }, KIND_TITLE[group.kind] || group.kind), el("span", { class: "quiet" }, group.n > group.rows.length ? ` ${group.rows.length} shown of ${num(group.n)}` : " " + num(group.n))), list, more);
 }
+// What the cycle did; nothing where the page is not of a cycle.
+function drawCycle() {
+  const made = R.cycle;
+  if (!made) return byId("cycle").remove();
+  heading("cycle", "Since last time", "What the cycle found, did and decided.");
+  const topics = [...new Set(made.news.map(([topic]) => topic))];
+  const told = topics.map((topic) => el("div", {}, el("dt", {}, topic), made.news.filter(([t]) => t === topic).map(([, text]) => el("dd", {}, text))));
+  byId("cycle").append(el("div", { class: "card" }, el("dl", { class: "glossary" }, told)));
+  const words = made.alarms.length ? el("ul", {}, made.alarms.map((text) => el("li", {}, text))) : el("p", { class: "quiet" }, "No alarms: the latest week is within what the weeks before it show.");
+  byId("cycle").append(el("div", { class: "card", style: "margin-top:18px" }, el("h3", {}, made.n_alarms > made.alarms.length ? `Alarms (${made.alarms.length} of ${made.n_alarms})` : "Alarms"), words));
+  for (const table of made.tables) {
+    const body = table.rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, cell))));
+    byId("cycle").append(el("div", { class: "card", style: "margin-top:18px" }, el("h3", {}, table.title), el("p", { class: "quiet" }, table.note), el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, table.columns.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, body)))));
+  }
+}
 function drawNavigation() {
-  const names = { total: "Total", look: "Worth a look", orders: "Orders", savings: "Savings", products: "Products", accuracy: "Accuracy", calibration: "Calibration", glossary: "How to read" };
+  const names = { total: "Total", ...(R.cycle ? { cycle: "Since last time" } : {}), look: "Worth a look", orders: "Orders", savings: "Savings", products: "Products", accuracy: "Accuracy", calibration: "Calibration", glossary: "How to read" };
   const links = Object.entries(names).map(([id, text]) => [byId(id), el("a", { href: "#" + id }, text)]);
   byId("nav").append(...links.map(([, link]) => link));
   for (const [name, value] of R.header.facts) byId("facts").append(el("dt", {}, name), el("dd", {}, value));
