@@ -114,7 +114,7 @@ class TrainConfig:
     checkpoint_every : steps between checkpoints, where there is a folder for them.
     """
 
-    steps: int = 3_000
+    steps: int = 4_500
     series: int = 32
     origins: int = 8
     learning_rate: float = 4e-3
@@ -123,8 +123,8 @@ class TrainConfig:
     clip: float = 1.0
     average: float = 0.99
     draw_power: float = 0.5
-    weight_power: float = 0.25
-    level_power: float = 0.5
+    weight_power: float = 0.5
+    level_power: float = 0.75
     embedding_dropout: float = 0.05
     dropout: float = 0.0
     validation_origins: int = 0
