@@ -19,6 +19,7 @@ def makers() -> dict[str, Maker]:
         combined,
         distribution_engine,
         forest,
+        forest_point,
         mq,
         mq_transformer,
         patchwork,
@@ -26,7 +27,8 @@ def makers() -> dict[str, Maker]:
     )
 
     single: dict[str, Maker] = {
-        maker.name: maker for maker in (patchwork.Patchwork, forest.QuantileForest, combined.Combined)
+        maker.name: maker
+        for maker in (patchwork.Patchwork, forest_point.ForestPoint, forest.QuantileForest, combined.Combined)
     }
     return {
         **baselines.MODELS,
