@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,10 @@ def forecaster(
     if name not in table:
         raise ConfigError("model", f"unknown model '{name}'; {nearest(name, table)}")
     maker = table[name]
-    allowed = [field for field in getattr(maker, "__dataclass_fields__", {}) if field not in ("horizons", "levels")]
+    own: Any = maker
+    allowed = (
+        [f.name for f in fields(own) if f.init and f.name not in ("horizons", "levels")] if is_dataclass(own) else []
+    )
     if hasattr(maker, "setting_names"):  # networks sort their settings into records
         allowed = maker.setting_names()
     for setting in settings:
