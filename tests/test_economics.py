@@ -114,5 +114,17 @@ def test_bad_terms_of_supply_are_refused(terms):
         Supply(**terms)
 
 
+@pytest.mark.parametrize(
+    ("terms", "shown"),
+    [({"lead_time": [1, -2]}, "soap: lead_time -2"), ({"pack_size": [6, np.nan]}, "soap: pack_size missing")],
+)
+def test_bad_terms_of_supply_name_the_item(terms, shown):
+    with pytest.raises(DataError) as caught:
+        Supply(**terms, names=("milk", "soap"))
+    assert shown in str(caught.value)
+    assert "milk" not in str(caught.value)
+    assert Supply(lead_time=[1, 2], names=("milk", "soap")).for_items(2).take(np.array([1])).names == ("soap",)
+
+
 def test_protected_periods_are_lead_time_plus_review_period():
     assert Supply(lead_time=[0, 1, 4], review_period=[1, 1, 2]).protected.tolist() == [1, 2, 6]

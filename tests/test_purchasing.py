@@ -70,12 +70,15 @@ def test_protected_horizons_are_those_of_the_items():
     ("column", "values", "words"),
     [
         ("lead_time", ["soon", "2", None], ["'lead_time'", "soon", "items"]),
-        ("lead_time", [1.5, 2.0, 2.0], ["lead_time", "1.5"]),
-        ("lead_time", [-1, 2, 2], ["lead_time", "-1"]),
-        ("review_period", [0, 1, 1], ["review_period", "0"]),
-        ("pack_size", [float("nan"), 1.0, 1.0], ["pack_size"]),
+        ("lead_time", [1.5, 2.0, 2.0], ["item-00, a: lead_time 1.5"]),
+        ("lead_time", [2, -1, 2], ["item-01, b: lead_time -1"]),
+        ("review_period", [1, 1, 0], ["item-02, a: review_period 0"]),
+        ("pack_size", [float("nan"), 1.0, 1.0], ["item-00, a: pack_size missing"]),
         ("cost", ["cheap"] * 3, ["'cost'", "cheap"]),
-        ("cost", [-1.0, 1.0, 1.0], ["cost", "item-00"]),
+        ("cost", [-1.0, 1.0, 1.0], ["item-00, a: cost -1"]),
+        ("cost", [1.0, float("nan"), 1.0], ["item-01, b: cost missing"]),
+        ("holding_cost", [1.0, 1.0, 0.0], ["item-02, a: holding_cost 0"]),
+        ("stockout_cost", [1.0, -4.0, 1.0], ["item-01, b: stockout_cost -4"]),
     ],
 )
 def test_columns_that_are_no_terms(column, values, words):

@@ -11,6 +11,7 @@ from commandline import shelfcast
 from shelfcast.config import SimulateConfig
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError
+from shelfcast.inventory.budget import Scarce
 from shelfcast.inventory.economics import Economics, Supply
 from shelfcast.inventory.learned import Evidence
 from shelfcast.models.table import forecaster
@@ -119,6 +120,34 @@ def test_too_short_panels_and_unknown_policies_are_refused(panel):
         plan(panel, SimulateConfig(periods=200, tuning_periods=28), *TERMS)
     with pytest.raises(ConfigError, match="did you mean 'projected'"):
         plan(panel, SimulateConfig(policies=("projcted",)), *TERMS)
+
+
+def test_edges_have_a_row_and_no_number_that_is_none(panel):
+    """A product never in stock, lead time zero, packs beyond all demand, a budget of zero."""
+    observed = np.array(panel.observed)
+    observed[panel.row_series() == 0] = False
+    demand = np.where(observed, panel.demand, 0.0).astype(panel.demand.dtype)
+    lost = replace(panel, demand=demand, observed=observed)
+    edges = {"lead_times": (0,), "packs": (1e5,), "critical_ratios": (), "random_lead": False}
+    made = replayed(lost, policies=("cover", "projected"), **edges).tables()
+    assert np.isfinite(made["savings"].drop("regret_captured").select(pl.col(pl.Float64)).to_numpy()).all()
+    assert np.isfinite(made["grid"].select("cost", "against_base", "low", "high").to_numpy()).all()
+    assert set(made["grid"]["varies"]) == {"lead_time", "pack_size"}
+    alone = {"critical_ratios": (), "packs": (), "lead_times": (), "random_lead": False, "policies": ("cover",)}
+    broke = plan(lost, SimulateConfig(**{**SMALL, **alone}), *TERMS, scarce=Scarce(budget=0.0))
+    bought = simulate(broke, lambda name, horizons: forecaster(name, horizons=horizons), ["recent-quantiles"])
+    rules = bought.tables()["savings"].filter(pl.col("policy") != "oracle")
+    assert (rules["orders"] == 0).all()
+
+
+def test_a_product_that_was_never_in_stock_counts_only_where_imputed_and_orders_nothing_by_itself(panel):
+    observed = np.array(panel.observed)
+    observed[panel.row_series() == 0] = False
+    lost = replace(panel, demand=np.where(observed, panel.demand, 0.0).astype(panel.demand.dtype), observed=observed)
+    supply, economics = (x.for_items(panel.n_series) for x in TERMS)
+    where = (lost, lost.last - 27, 28, supply, economics)
+    assert not stretch(*where, imputed=False, start=np.ones(12)).counted[0].any()
+    assert stretch(*where, imputed=True, start=np.ones(12)).demand[0].sum() == 0.0
 
 
 def test_the_command_stores_tables_and_the_report_shows_them(tmp_path):

@@ -99,12 +99,17 @@ def buy(terms: Terms, made: Forecast) -> pl.DataFrame:
     )  # fmt: skip
 
 
+def _called(panel: Panel) -> tuple[str, ...]:
+    """What messages call each series: its keys."""
+    return tuple(panel.series.select(pl.concat_str(pl.col(panel.keys).cast(pl.String), separator=", ")).to_series())
+
+
 def _supply(settings: OrdersConfig, schema: Schema, panel: Panel, root: Path) -> Supply:
     terms = {
         name: _numbers(panel.series, name, getattr(settings, name))
         for name in ("lead_time", "review_period", "pack_size", "minimum_order", "shelf_life")
     }
-    supply = Supply(**terms)  # type: ignore[arg-type]
+    supply = Supply(**terms, names=_called(panel))  # type: ignore[arg-type]
     if settings.lead_times is None:
         return supply
     past = _key_rows(settings.lead_times, schema, panel.series.select(panel.keys), root, ("lead_time",), "lead times")
@@ -153,7 +158,7 @@ def _numbers(series: pl.DataFrame, name: str, default: float | None) -> Array | 
 def _economics(settings: OrdersConfig, panel: Panel) -> Economics:
     """Money of every item: holding and stock-out cost as given, or from price and cost."""
     n = panel.n_series
-    names = tuple(panel.series["item"].cast(pl.String))
+    names = _called(panel)
     holding = _numbers(panel.series, "holding_cost", settings.holding_cost)
     stockout = _numbers(panel.series, "stockout_cost", settings.stockout_cost)
     price = _numbers(panel.series, "price", settings.price)

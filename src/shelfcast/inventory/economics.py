@@ -137,8 +137,7 @@ class Economics:
 
     def take(self, rows: Ints) -> "Economics":
         """The items at `rows`, of economics that hold one value per item."""
-        names = tuple(self.names[i] for i in rows) if self.names else ()
-        return self._map(lambda values: values[rows], names)
+        return self._map(lambda values: values[rows], _names_at(self.names, rows))
 
     def _map(self, change: Any, names: tuple[str, ...] | None = None) -> "Economics":
         changed = {name: change(getattr(self, name)) for name in _NUMBERS}
@@ -165,10 +164,17 @@ def _check(name: str, values: Array, names: tuple[str, ...]) -> None:
         return
     wrong = np.flatnonzero(~np.atleast_1d(fits))
     flat = np.atleast_1d(values)
-    called = [names[i] if i < len(names) else f"row {i}" for i in wrong[:3]]
-    samples = [f"{who}: {name} {_shown(flat[i])}" for who, i in zip(called, wrong[:3], strict=True)]
+    samples = [f"{_called(names, i)}: {name} {_shown(flat[i])}" for i in wrong[:3]]
     advice = _ADVICE.get(name, f"correct or fill in {name}")
     raise DataError(f"{name} to be {expected}", f"{len(wrong)} other", advice, table="economics", samples=samples)
+
+
+def _called(names: tuple[str, ...], i: int) -> str:
+    return names[i] if i < len(names) else f"row {i}"
+
+
+def _names_at(names: tuple[str, ...], rows: Ints) -> tuple[str, ...]:
+    return tuple(names[i] for i in rows) if names else ()
 
 
 def _shown(value: float) -> str:
@@ -190,10 +196,11 @@ class Supply:
         then what buyers plan with. None: every order takes `lead_time`.
     chances : (B, M) of a lead time of 0 .. M - 1 periods, which rules are told where lead times are random. None: they
         are told `lead_time`.
+    names : what to call the items in messages; empty to use row numbers.
 
     Raises
     ------
-    DataError : a value is missing, out of range, or not whole where it must be.
+    DataError : a value is missing, out of range, or not whole where it must be; the items are named.
     """
 
     lead_time: Ints = 1  # type: ignore[assignment]
@@ -203,13 +210,14 @@ class Supply:
     shelf_life: Ints = 0  # type: ignore[assignment]
     drawn: Ints | None = None
     chances: Array | None = None
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, least, whole in _TERMS:
             values = np.asarray(getattr(self, name), dtype=np.float64)
             fits = np.isfinite(values) & (values >= least) & ((values == np.floor(values)) | (not whole))
             if not fits.all():
-                _refuse_terms(name, least, whole, values, fits)
+                _refuse_terms(name, least, whole, values, fits, self.names)
             object.__setattr__(self, name, values.astype(np.int64) if whole else values)
         if self.drawn is not None:
             drawn = np.asarray(self.drawn)
@@ -238,7 +246,8 @@ class Supply:
         """The items at `rows`, of terms that hold one value per item."""
         drawn = None if self.drawn is None else self.drawn[rows]
         chances = None if self.chances is None else self.chances[rows]
-        return Supply(**{n: getattr(self, n)[rows] for n, _, _ in _TERMS}, drawn=drawn, chances=chances)
+        terms = {name: getattr(self, name)[rows] for name, _, _ in _TERMS}
+        return Supply(**terms, drawn=drawn, chances=chances, names=_names_at(self.names, rows))
 
     @property
     def longest(self) -> int:
@@ -261,8 +270,10 @@ _TERMS = (
 )
 
 
-def _refuse_terms(name: str, least: int, whole: bool, values: Array, fits: NDArray[np.bool_]) -> None:
+def _refuse_terms(
+    name: str, least: int, whole: bool, values: Array, fits: NDArray[np.bool_], names: tuple[str, ...]
+) -> None:
     wrong = np.flatnonzero(~np.atleast_1d(fits))
-    samples = [f"row {i}: {np.atleast_1d(values)[i]:g}" for i in wrong[:3]]
+    samples = [f"{_called(names, i)}: {name} {_shown(np.atleast_1d(values)[i])}" for i in wrong[:3]]
     expected = f"{name} to be a {'whole ' if whole else ''}number of at least {least}"
     raise DataError(expected, f"{len(wrong)} other", f"correct or fill in {name}", table="supply", samples=samples)
