@@ -23,10 +23,11 @@ N_POINTS = 128  # equally likely values that stand for a law that is no table of
 def atoms(laws: Sequence[QuantileFunction], n_points: int = N_POINTS) -> tuple[Array, Array]:
     """Values (B, K, Q) in units and their probabilities, of K laws of B items."""
     found = [_points(law, n_points) for law in laws]
-    width = max(values.shape[-1] for values, _ in found)
-    padded = [[np.pad(x, ((0, 0), (0, width - x.shape[-1]))) for x in pair] for pair in found]
-    values, weights = (np.stack([pair[side] for pair in padded], axis=1) for side in (0, 1))
-    return np.ascontiguousarray(values), np.ascontiguousarray(weights)
+    shape = (len(found[0][0]), len(found), max(values.shape[-1] for values, _ in found))
+    values, weights = np.zeros(shape), np.zeros(shape)
+    for k, (own, chances) in enumerate(found):
+        values[:, k, : own.shape[-1]], weights[:, k, : own.shape[-1]] = own, chances
+    return values, weights
 
 
 def _points(law: QuantileFunction, n_points: int) -> tuple[Array, Array]:
@@ -35,7 +36,7 @@ def _points(law: QuantileFunction, n_points: int) -> tuple[Array, Array]:
         table = np.asarray(law.table, dtype=np.float64)
         return np.broadcast_to(np.arange(table.shape[-1], dtype=np.float64), table.shape), table
     values = np.asarray(law.quantile((np.arange(n_points) + 0.5) / n_points), dtype=np.float64)
-    return values, np.full(values.shape, 1.0 / n_points)
+    return values, np.broadcast_to(1.0 / n_points, values.shape)
 
 
 def wanted(on_hand: Array, pipeline: Array, values: Array, weights: Array, allowed: Array) -> Array:
@@ -180,16 +181,16 @@ def _moved(shelf: Array, cells: float) -> Array:
 def _sold(shelf: Array, chance: Array) -> Array:
     """Stock after one period of demand, with lost sales; the last cell stays, since it never runs out."""
     n, m = len(shelf), len(chance)
-    out = np.zeros(n)
+    out, backwards, more = np.zeros(n), chance[::-1].copy(), np.zeros(m + 1)  # more[d]: chance of d cells or more
+    for d in range(m - 1, -1, -1):
+        more[d] = more[d + 1] + chance[d]
     for x in range(n - 1):
         if shelf[x] > 1e-15:
-            most = min(x + 1, m)
-            for d in range(most):
-                out[x - d] += shelf[x] * chance[d]
-            rest = 0.0
-            for d in range(most, m):
-                rest += chance[d]
-            out[0] += shelf[x] * rest
+            first = x - min(x, m - 1)
+            skipped = m - 1 - (x - first)
+            for y in range(first, x + 1):
+                out[y] += shelf[x] * backwards[skipped + y - first]
+            out[0] += shelf[x] * more[min(x + 1, m)]
     out[n - 1] += shelf[n - 1]
     return out
 
