@@ -35,7 +35,7 @@ CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more s
         "config loading explaining pipelines reporting planning champions cycle exporting purchasing drafting "
         "parallel replays simulating lessons closed_loop",
     ),
-    (6, "cli terminal __main__"),
+    (6, "cli terminal boards __main__"),
     (6, "server"),
 )
 
@@ -97,6 +97,7 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
         "purchasing": "joins stock and supply tables to the series",
         "cli": "prints tables",
         "terminal": "prints tables",
+        "boards": "prints tables",
     },
     "pyarrow": {"data": "reads files batch by batch", "store": "writes them"},
     "duckdb": {"data/sources": "SQL over files", "data/queries": "SQL over files", "store": "reads Parquet"},

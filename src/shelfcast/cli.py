@@ -5,7 +5,7 @@ inside commands, so that `--help` and `--version` answer at once. Progress goes 
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -191,7 +191,10 @@ def order(config: Config, data: Data = None, as_json: Json = False) -> None:
         table, info = pipelines.order(run, loading.load_panel(run))
         paths = _order_paths(run, info.id)
     if not as_json:
+        from shelfcast.boards import buy_list
+
         print(_order_sentence(table, run))
+        print_rows("What to buy first: most saved per unit of money", *buy_list(table))
     say(paths, as_json)
 
 
@@ -203,22 +206,15 @@ def simulate(config: Config, data: Data = None, as_json: Json = False) -> None:
 
         tables, info = pipelines.simulate(run, loading.load_panel(run))
         paths = {"run": info.id, **{name: str(run.store.path(info.id, name)) for name in tables}}
+        folder = run.store.path(info.id)
     if as_json:
-        print_json({**paths, **{name: tables[name].to_dicts() for name in ("savings", "ladder")}})
+        print_json({**paths, **{name: table.to_dicts() for name, table in tables.items()}})
         return
-    print_table(savings_board(tables), "Replay of the test period; against base: relative cost with a 95 % interval")
-    say(paths, False)
+    from shelfcast.boards import print_savings
 
-
-def savings_board(tables: "Mapping[str, pl.DataFrame]") -> "pl.DataFrame":
-    """A row for every model and policy: money, service, and the cost against the base."""
-    import polars as pl
-
-    shown = ("model", "policy", "cost", "cash", "fill_rate", "in_stock_rate", "turns", "waste", "order_variability")
-    against = tables["ladder"].filter(pl.col("kind") == "base")
-    against = against.select("model", "policy", pl.col("relative").alias("against_base"), "low", "high")
-    board = tables["savings"].select(*shown, "regret_captured").join(against, on=["model", "policy"], how="left")
-    return board.with_columns(pl.col("cost", "cash", "waste").round(0).cast(pl.Int64))
+    print_savings(tables, run.config.report.currency)
+    say({"run": info.id, "tables": str(folder)}, False)
+    print(f"For the page: shelfcast report {config}")
 
 
 @app.command()

@@ -288,12 +288,14 @@ def order(run: Run, panel: Panel, made: Forecast | None = None) -> tuple[pl.Data
 def simulate(run: Run, panel: Panel) -> tuple[dict[str, pl.DataFrame], RunInfo]:
     """Replay the test period for models and policies, and publish tables of savings."""
     from shelfcast import simulating
+    from shelfcast.report.savings import scope_sentence
 
     settings, own = run.config.simulate, products(panel)
     terms = _terms(run, panel)
     limits = terms.limits
     planned = simulating.plan(own, settings, limits.supply, terms.economics, limits.scarce)
     names = settings.models or tuple(dict.fromkeys((run.config.backtest.baseline, run.config.forecast.model)))
+    run.say(f"simulate: {', '.join(names)} x {', '.join(settings.policies)}; {scope_sentence(planned.scope)}")
     found = simulating.simulate(
         planned, lambda name, horizons: model_of(run, name, horizons), names,
         seed=run.config.forecast.seed, progress=run.progress,

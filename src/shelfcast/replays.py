@@ -90,10 +90,15 @@ def stretch(
     last = first + n_periods - 1
     demand, seen = panel.window(first, last)
     filled = nearest_observed(demand.astype(np.float64), seen)
-    has_rows = (panel.start[:, None] <= first + np.arange(n_periods)) & (panel.lengths > 0)[:, None]
     n = panel.n_series
-    counted = has_rows if imputed else seen & ~panel.sold_out(first, last)
+    counted = has_rows(panel, first, n_periods) if imputed else seen & ~panel.sold_out(first, last)
     return Stretch(first, filled, counted, start, supply.for_items(n), economics.for_items(n))
+
+
+def has_rows(panel: Panel, first: int, n_periods: int) -> NDArray[np.bool_]:
+    """(N, T) whether a series had begun."""
+    begun: NDArray[np.bool_] = panel.start[:, None] <= first + np.arange(n_periods)
+    return begun & (panel.lengths > 0)[:, None]
 
 
 def nearest_observed(demand: Array, seen: NDArray[np.bool_]) -> Array:

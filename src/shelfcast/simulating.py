@@ -32,6 +32,7 @@ from shelfcast.replays import (
     Stretch,
     check_length,
     groups,
+    has_rows,
     horizons_for,
     review_origins,
     run_groups,
@@ -81,6 +82,21 @@ class Plan:
         both = [review_origins(s.first, s.length, reviews) for s in (self.tuning, self.test)]
         return sorted({origin for part in both for origin in part})
 
+    @property
+    def scope(self) -> dict[str, Any]:
+        """What is replayed: series, dates of both stretches, reviews, and what becomes of periods without a truth."""
+        dates = {
+            name: str(self.panel.date(period))
+            for name, s in (("tuned", self.tuning), ("tested", self.test))
+            for name, period in ((f"{name}_from", s.first), (f"{name}_to", s.first + s.length - 1))
+        }
+        first, last = self.test.first, self.test.first + self.test.length - 1
+        there = has_rows(self.panel, first, self.test.length)
+        truth = self.panel.window(first, last)[1] & ~self.panel.sold_out(first, last)
+        unknown = float((there & ~truth).sum() / max(there.sum(), 1))
+        counts = {"series": self.panel.n_series, "reviews": len(self.origins)}
+        return counts | dates | {"unknown": unknown, "censored": self.settings.censored}
+
 
 @dataclass
 class Results:
@@ -92,11 +108,12 @@ class Results:
     sensitivity: list[dict[str, Any]] = field(default_factory=list)
     settings: list[dict[str, Any]] = field(default_factory=list)
     acceptance: list[dict[str, Any]] = field(default_factory=list)
+    scope: list[dict[str, Any]] = field(default_factory=list)
     learned: dict[str, Learned] = field(default_factory=dict)
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Those with rows."""
-        names = ("savings", "ladder", "grid", "sensitivity", "settings", "acceptance")
+        names = ("savings", "ladder", "grid", "sensitivity", "settings", "acceptance", "scope")
         return {name: pl.DataFrame(getattr(self, name)) for name in names if getattr(self, name)}
 
 
@@ -186,8 +203,9 @@ def simulate(
     settings : model, policy, segment, the setting chosen.
     acceptance : model, the tuned rule that the learned one was set against, relative cost with interval, whether it is
         accepted, and the least and largest difference of one seed alone.
+    scope : one row, as `Plan.scope`.
     """
-    results, bases = Results(), _Bases()
+    results, bases = Results(scope=[made_plan.scope]), _Bases()
     for place, name in enumerate(names):
         progress(f"simulate: forecasts of {name}", 2 * place, 2 * len(names))
         made = _forecasts(made_plan, model(name, made_plan.horizons), seed)

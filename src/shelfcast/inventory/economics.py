@@ -240,7 +240,8 @@ class Supply:
         for random in (self.drawn, self.chances):
             if random is not None and len(random) != n:
                 raise DataError(f"lead times drawn for {n} items", f"{len(random)}", table="supply")
-        return replace(self, **{name: np.broadcast_to(getattr(self, name), (n,)) for name, _, _ in _TERMS})
+        terms: dict[str, Any] = {name: np.broadcast_to(getattr(self, name), (n,)) for name, _, _ in _TERMS}
+        return replace(self, **terms)
 
     def take(self, rows: Ints) -> "Supply":
         """The items at `rows`, of terms that hold one value per item."""

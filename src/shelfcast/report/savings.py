@@ -11,6 +11,7 @@ import polars as pl
 from shelfcast.report.numbers import clean, spoken
 
 _ORACLE = "oracle"
+_NUMBERS = ("cost", "cash", "fill_rate", "in_stock_rate", "turns", "waste", "order_variability")
 
 
 def savings(tables: Mapping[str, pl.DataFrame], currency: str) -> dict[str, Any] | None:
@@ -32,7 +33,20 @@ def savings(tables: Mapping[str, pl.DataFrame], currency: str) -> dict[str, Any]
         "grid": _grid(tables.get("grid")),
         "acceptance": _acceptance(tables.get("acceptance")),
         "reading": _reading(rows, base, currency),
+        "scope": scope_sentence(tables["scope"].row(0, named=True)) if "scope" in tables else "",
     }
+
+
+def scope_sentence(scope: Mapping[str, Any]) -> str:
+    """What was replayed, when, and what became of periods whose demand is not known."""
+    text = (
+        f"{scope['series']:,} products, tested from {scope['tested_from']} to {scope['tested_to']}, tuned from "
+        f"{scope['tuned_from']} to {scope['tuned_to']}, {scope['reviews']} reviews"
+    )
+    if not scope["unknown"]:
+        return f"{text}; demand of every period tested is known"
+    done = "are left out of the costs" if scope["censored"] == "excluded" else "count at the nearest demand observed"
+    return f"{text}; {scope['unknown']:.1%} of the periods tested, not observed or sold out, {done}"
 
 
 def _rows(rules: pl.DataFrame, ladder: pl.DataFrame, equal: pl.DataFrame | None) -> list[dict[str, Any]]:
@@ -44,7 +58,7 @@ def _rows(rules: pl.DataFrame, ladder: pl.DataFrame, equal: pl.DataFrame | None)
     rows = []
     for row in rules.iter_rows(named=True):
         who = (row["model"], row["policy"])
-        numbers = {name: clean(row[name], 4) for name in ("cost", "cash", "fill_rate", "turns", "order_variability")}
+        numbers = {name: clean(row[name], 4) for name in _NUMBERS}
         captured = clean(row.get("regret_captured"), 4)
         versus = {kind: _versus(found.get((*who, kind))) for kind in ("base", "rung before", "forecast")}
         numbers["equal_fill"] = clean(same.get(who), 4)

@@ -1,0 +1,122 @@
+"""What `simulate` and `order` print: the tables a planner reads first. All of it comes from what was stored."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from shelfcast.report.savings import savings
+from shelfcast.terminal import print_rows
+
+Versus = Sequence[float | None] | None
+
+
+def print_savings(tables: Mapping[str, pl.DataFrame], currency: str) -> None:
+    """The ladder of every forecaster, what changes under other terms and errors, and the sentences of the report."""
+    found = savings(tables, currency)
+    if found is None:
+        return
+    print(f"{found['scope']}.\n")
+    _print_ladder(found, currency)
+    _print_worlds(found)
+    for sentence in (found["reading"], *found["acceptance"]):
+        print(sentence)
+    print()
+
+
+def _print_ladder(found: Mapping[str, Any], currency: str) -> None:
+    """A row for every rule of every forecaster."""
+    has_waste = any(row["waste"] for row in found["rows"])
+    columns = {
+        "forecaster": "left", "rule": "left", "cost": "right", "against the base": "right", "items better": "right",
+        "rung before": "right", "forecast": "right", "cash": "right", "fill": "right", "in stock": "right",
+        "turns": "right", "orders vary": "right", "waste": "right", "stock at equal fill": "right",
+        "of oracle": "right",
+    }  # fmt: skip
+    rows, before = [], ""
+    for row in found["rows"]:
+        is_base = [row["model"], row["policy"]] == found["base"]
+        versus = row["versus"]
+        cells = {
+            "forecaster": row["model"] if row["model"] != before else "", "rule": row["policy"],
+            "cost": _units(row["cost"]), "against the base": "the base" if is_base else with_interval(versus["base"]),
+            "items better": "" if is_base or versus["base"] is None else _share(versus["base"][4], 0),
+            "rung before": change(versus["rung before"]), "forecast": change(versus["forecast"]),
+            "cash": _units(row["cash"]), "fill": _share(row["fill_rate"]), "in stock": _share(row["in_stock_rate"]),
+            "turns": "" if row["turns"] is None else f"{row['turns']:.1f}",
+            "orders vary": "" if row["order_variability"] is None else f"{row['order_variability']:.2f}",
+            "waste": _units(row["waste"]), "of oracle": _share(row["captured"], 0),
+            "stock at equal fill": "" if row["equal_fill"] is None else change([row["equal_fill"]]),
+        }  # fmt: skip
+        rows.append(cells)
+        before = row["model"]
+    shown = {name: side for name, side in columns.items() if name != "waste" or has_waste}
+    money = f", in {currency}" if currency else ""
+    print_rows(f"Cost of the test period{money}", shown, [[row[name] for name in shown] for row in rows])
+    print(
+        "against the base: relative cost with a 95 % interval over items and blocks of periods; rung before: against "
+        "the line above; forecast:\nagainst the same rule with the first forecaster; stock at equal fill: stock for "
+        "the base's fill rate, against the base's\n"
+    )
+
+
+def _print_worlds(found: Mapping[str, Any]) -> None:
+    """Other terms and errors, one a line, for the cheapest rule of each forecaster that has been through them all."""
+    worlds = [(row["error"], row) for row in found["sensitivity"]] + [(row["cell"], row) for row in found["grid"]]
+    if not worlds:
+        return
+    names = list(dict.fromkeys(name for name, _ in worlds))
+    of = {(name, row["model"], row["policy"]): row["versus"] for name, row in worlds}
+    whos = [who for who in (_cheapest(found, model, names, of) for model in found["models"]) if who]
+    columns = {"terms": "left"} | {f"{policy} with {model}": "right" for model, policy in whos}
+    rows = [[name, *(with_interval(of[name, *who]) for who in whos)] for name in names]
+    print_rows(
+        "The cheapest rule where terms differ or are told wrongly, against the base under the same", columns, rows
+    )
+    print()
+
+
+def _cheapest(
+    found: Mapping[str, Any], model: str, names: Sequence[str], of: Mapping[tuple[str, str, str], Versus]
+) -> tuple[str, str] | None:
+    rows = [
+        row for row in found["rows"] if row["model"] == model and all((n, model, row["policy"]) in of for n in names)
+    ]
+    return (model, min(rows, key=lambda row: row["cost"])["policy"]) if rows else None
+
+
+def buy_list(table: pl.DataFrame, n: int = 10) -> tuple[dict[str, str], list[list[str]]]:
+    """Columns and rows of the orders that earn most per unit of money; the keys are the columns before `quantity`."""
+    keys = table.columns[: table.columns.index("quantity")]
+    first = table.filter(pl.col("rank").is_not_null()).sort("rank").head(n)
+    columns = {"rank": "right"} | dict.fromkeys(keys, "left")
+    columns |= {"units": "right", "on the shelf": "left", "cost": "right", "saves": "right", "why": "left"}
+    rows = [
+        [
+            str(row["rank"]), *(str(row[key]) for key in keys), _units(row["quantity"]), str(row["arrival_date"] or ""),
+            _units(row["cost"]), _units(row["gain"]), row["why"],
+        ]
+        for row in first.iter_rows(named=True)
+    ]  # fmt: skip
+    return columns, rows
+
+
+def with_interval(versus: Versus) -> str:
+    """`-14.9 % (-23.7..-7.5)`; nothing where there is nothing to compare."""
+    if versus is None or versus[0] is None:
+        return ""
+    low, high = versus[1], versus[2]
+    return change(versus) + ("" if low is None or high is None else f" ({100 * low:+.1f}..{100 * high:+.1f})")
+
+
+def change(versus: Versus) -> str:
+    """`-14.9 %`."""
+    return "" if versus is None or versus[0] is None else f"{100 * versus[0]:+.1f} %"
+
+
+def _share(value: float | None, digits: int = 1) -> str:
+    return "" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _units(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
