@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from shelfcast.data import feature_kernels
 from shelfcast.data.feature_rows import FeatureRows
-from shelfcast.data.features import Features
+from shelfcast.data.features import WINDOWS, Features
 from shelfcast.data.groups import price_of
 from shelfcast.data.panel import Panel
 from shelfcast.models.binning import Bins, Table
@@ -64,7 +64,10 @@ def draw_rows(panel: Panel, leads: Ints, span: int, n_rows: int, rng: np.random.
 def _from_history(
     panel: Panel, leads: Ints, span: int, n: int, rng: np.random.Generator
 ) -> tuple[Ints, Ints, Ints]:  # fmt: skip
-    """Series by worth, origins evenly from shortly after the first period to the last with a whole target."""
+    """Series by worth, origins evenly from shortly after the first period to the last with a whole target.
+
+    No row is drawn from before the data have settled.
+    """
     reach = round(panel.frequency.year)
     worth = np.zeros(panel.n_series)
     feature_kernels.worth(
@@ -77,17 +80,22 @@ def _from_history(
     series = rng.choice(panel.n_series, n, p=chance / chance.sum())
     lead = rng.choice(leads, n)
     newest = panel.last - lead - span
-    oldest = np.maximum(panel.start[series].astype(np.int64), panel.last - _YEARS * reach)
+    oldest = np.maximum(panel.start[series].astype(np.int64), max(panel.last - _YEARS * reach, _settled(panel)))
     origin = oldest + np.floor(rng.random(n) * (newest - oldest + 1)).astype(np.int64)
     kept = newest >= oldest
     return series[kept], origin[kept], lead[kept]
+
+
+def _settled(panel: Panel) -> int:
+    """Period up to which a first sale is no launch, and a level is not known: the data have only just begun."""
+    return panel.first + min(int(WINDOWS[panel.frequency.unit][1]), (panel.last - panel.first) // 4)
 
 
 def _from_launches(
     panel: Panel, leads: Ints, span: int, n: int, rng: np.random.Generator
 ) -> tuple[Ints, Ints, Ints]:  # fmt: skip
     """Half just before the first period of a launched series, half in the periods after it."""
-    launched = np.flatnonzero((panel.lengths > 0) & (panel.start > panel.first))
+    launched = np.flatnonzero((panel.lengths > 0) & (panel.start > _settled(panel)))
     if not len(launched):
         none = np.zeros(0, dtype=np.int64)
         return none, none, none
