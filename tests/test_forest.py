@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from shelfcast.data.groups import launched
 from shelfcast.errors import NotFittedError
 from shelfcast.horizons import Horizon
 from shelfcast.models.binning import Bins, Table
@@ -132,6 +133,14 @@ def test_a_category_unseen_and_a_line_without_a_column():
         made = model.predict(other, [other.last])
         assert np.isfinite(made.values).all()
         assert 3 < np.median(made.values) < 9
+
+
+@pytest.mark.parametrize(("length", "first_launch"), [(300, 29), (40, 10), (3, 1)])
+def test_a_launch_is_later_than_the_beginning_of_the_data(length, first_launch):
+    starts = np.arange(length)
+    panel = panel_of([np.ones(length - s) for s in starts], starts=starts)
+    assert np.flatnonzero(launched(panel, 28))[0] == first_launch
+    assert not launched(panel_of([[], [1.0, 2.0]], starts=[0, 0], last=1), 28).any()
 
 
 def test_where_the_data_begin_nothing_is_a_launch():
