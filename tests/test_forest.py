@@ -4,10 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from shelfcast.data.groups import launched
 from shelfcast.errors import NotFittedError
 from shelfcast.horizons import Horizon
 from shelfcast.models.binning import Bins, Table
 from shelfcast.models.boosting import FLOOR, boosted, held_out_mean
+from shelfcast.models.drawing import draw_rows
 from shelfcast.models.forest import QuantileForest
 from shelfcast.models.table import load
 from shelfcast.models.trees import Growth, grow_trees
@@ -131,3 +133,21 @@ def test_a_category_unseen_and_a_line_without_a_column():
         made = model.predict(other, [other.last])
         assert np.isfinite(made.values).all()
         assert 3 < np.median(made.values) < 9
+
+
+@pytest.mark.parametrize(("length", "first_launch"), [(300, 29), (40, 10), (3, 1)])
+def test_a_launch_is_later_than_the_beginning_of_the_data(length, first_launch):
+    starts = np.arange(length)
+    panel = panel_of([np.ones(length - s) for s in starts], starts=starts)
+    assert np.flatnonzero(launched(panel, 28))[0] == first_launch
+    assert not launched(panel_of([[], [1.0, 2.0]], starts=[0, 0], last=1), 28).any()
+
+
+def test_where_the_data_begin_nothing_is_a_launch():
+    """A product first sold on the second day of the data is drawn as no launch, and no row is from the first weeks."""
+    panel = panel_of([np.full(300, 5), np.full(299, 5), np.full(299, 5)], starts=[0, 1, 1])
+    rows = draw_rows(panel, np.arange(3), 1, 2_000, np.random.default_rng(0))
+    assert len(rows) == pytest.approx(1_800, abs=100)  # the tenth of launches is empty
+    assert rows.origin.min() >= panel.first + 28
+    later = panel_of([np.full(300, 5), np.full(150, 5)], starts=[0, 150])
+    assert (draw_rows(later, np.arange(3), 1, 2_000, np.random.default_rng(0)).origin == 149).any()

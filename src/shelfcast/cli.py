@@ -1,7 +1,8 @@
 """The `shelfcast` command: one subcommand for each pipeline.
 
 Exit codes: 0 done, 2 the user's input or machine (one clear message, no traceback), 1 our fault. Heavy imports happen
-inside commands, so that `--help` and `--version` answer at once. Progress goes to stderr, and only to a terminal.
+inside commands, so that `--help` and `--version` answer at once. Progress goes to stderr, and only to a terminal;
+what a training will take goes there, too, and always.
 """
 
 import sys
@@ -386,7 +387,7 @@ def _running(config: Path, data: Path | None) -> "Iterator[Run]":
     settings, root = read_config(config)
     with progress_bar() as (progress, note):
         now = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
-        yield Run(settings, root, now, progress, data, say=note)
+        yield Run(settings, root, now, progress, data, note=note)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Run:
     """A config, where it stands, the clock, and where relative paths to tables start (beside the config by default).
 
     With `together`, what the steps store is published when that stack closes: all of it, or nothing. An `edition` tells
-    its runs from others of the same config and data: a line of comment at the end of the stored config. `say` is given
+    its runs from others of the same config and data: a line of comment at the end of the stored config. `note` is given
     a line before a training that says what it takes.
     """
 
@@ -47,7 +47,7 @@ class Run:
     data: Path | None = None
     together: ExitStack | None = None
     edition: str = ""
-    say: Callable[[str], None] = silent
+    note: Callable[[str], None] = silent
 
     @property
     def tables(self) -> Path:

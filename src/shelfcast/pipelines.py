@@ -58,10 +58,15 @@ def model_of(
     return forecaster(name, horizons=horizons, levels=config.levels, **settings)
 
 
-def trained(run: Run, model: Forecaster, panel: Panel) -> Forecaster:
-    """Fit a model on all that a panel shows; where it can, it says beforehand what that takes."""
+def announce(run: Run, model: Forecaster, panel: Panel) -> None:
+    """Say what fitting a model takes, where the model can tell."""
     if isinstance(model, Estimating):
-        run.say(model.preflight(panel))
+        run.note(model.preflight(panel))
+
+
+def trained(run: Run, model: Forecaster, panel: Panel) -> Forecaster:
+    """Fit a model on all that a panel shows, having said what that takes."""
+    announce(run, model, panel)
     return model.fit(panel, seed=run.config.forecast.seed)
 
 
@@ -186,8 +191,7 @@ def backtest(run: Run, panel: Panel) -> tuple[BacktestResult, RunInfo]:
     for name in names:
         model = model_of(run, name, horizons)
         made = []
-        if isinstance(model, Estimating):
-            run.say(model.preflight(panel.as_of(origins[0])))
+        announce(run, model, panel.as_of(origins[0]))
         for piece in roll(
             model, panel, origins, refit_every=settings.refit_every, seed=run.config.forecast.seed
         ):  # fmt: skip

@@ -34,6 +34,10 @@ Ints = NDArray[np.int64]
 _BLOCK = 512  # rows that walk the trees together
 _SHARD = 5_000_000  # rows of a panel whose running sums are held at once
 _LEAST = {"n_rows": 1, "n_trees": 1, "min_leaf": 1, "n_kept": 1}
+_UNREADABLE = (
+    OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, ConfigError, BadZipFile,
+    pl.exceptions.PolarsError,
+)  # fmt: skip
 _SHARES = ("item_share", "feature_share")
 
 
@@ -188,14 +192,14 @@ class QuantileForest:
         origin: int,
         series: Sequence[int],
         horizons: Sequence[Horizon] | None = None,
-        most: int = 10,
+        most: int = 5,
     ) -> pl.DataFrame:
         """The series that weigh most in the forecasts of some series from one origin, and their heaviest periods.
 
         Parameters
         ----------
         panel, origin : as in `predict`. series : places in the panel. horizons : all without it.
-        most : series whose cases are kept for each forecast.
+        most : series whose cases are kept for each forecast, the three heaviest of each.
 
         Returns
         -------
@@ -256,17 +260,7 @@ class QuantileForest:
             model.strata_ = {
                 int(span): Stratum.load(folder / f"span-{span}.npz", int(span)) for span in stored["spans"]
             }
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            ConfigError,
-            BadZipFile,
-            pl.exceptions.PolarsError,
-        ) as error:
+        except _UNREADABLE as error:
             raise StoreError(
                 f"expected a model of this version in {folder}; got: {error}. Run `shelfcast fit` again."
             ) from error

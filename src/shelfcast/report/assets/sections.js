@@ -72,7 +72,7 @@ function drawImportance() {
   if (!R.importance) return;
   const most = R.importance[0][1];
   heading("importance", "What the model learned from", `Share of what ${R.accuracy?.chosen || "the model"} gained by each feature, over all products and horizons.`);
-  byId("importance").append(el("div", { class: "card scroll" }, el("table", { class: "shares" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Feature"), el("th", { scope: "col", class: "n" }, "share"), el("th", { scope: "col", "aria-label": "Bar" }))), el("tbody", {}, R.importance.map(([name, share]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "n" }, percent(share, 1)), el("td", { style: "width:55%" }, el("div", { class: "share", style: `width:${Math.min(100, (100 * share) / most)}%` }))))))));
+  byId("importance").append(el("div", { class: "card" }, el("table", { class: "shares" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Feature"), el("th", { scope: "col", class: "n" }, "share"), el("th", { scope: "col", "aria-label": "Bar" }))), el("tbody", {}, R.importance.map(([name, share]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "n" }, percent(share, 1)), el("td", { style: "width:55%" }, share > most ? null : el("div", { class: "share", style: `width:${(100 * share) / most}%` }))))))));
 }
 function drawCalibration() {
   const made = R.calibration;
