@@ -299,7 +299,7 @@ def simulate(run: Run, panel: Panel) -> tuple[dict[str, pl.DataFrame], RunInfo]:
     limits = terms.limits
     planned = simulating.plan(own, settings, limits.supply, terms.economics, limits.scarce)
     names = settings.models or tuple(dict.fromkeys((run.config.backtest.baseline, run.config.forecast.model)))
-    run.say(f"simulate: {', '.join(names)} x {', '.join(settings.policies)}; {scope_sentence(planned.scope)}")
+    run.note(f"simulate: {', '.join(names)} x {', '.join(settings.policies)}; {scope_sentence(planned.scope)}")
     found = simulating.simulate(
         planned, lambda name, horizons: model_of(run, name, horizons), names,
         seed=run.config.forecast.seed, progress=run.progress,
