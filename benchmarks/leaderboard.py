@@ -31,6 +31,7 @@ ENTRIES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     *((name, name, WEEKLY, {}) for name in ("croston", "sba", "tsb", "adida", "imapa")),
     ("patchwork, pooled errors only", "patchwork", {"own_share": 0.0}, POOLED),
     ("patchwork", "patchwork", {}, POOLED),
+    ("pooled forest, past errors", "forest-point", WEEKLY, {}),
     ("sparse quantile random forest", "sqrf", {}, {}),
     ("sqrf, two stages", "sqrf", {"two_stage": True, "n_rows": 250_000, "min_leaf": 50}, {}),
 ]

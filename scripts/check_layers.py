@@ -35,7 +35,7 @@ CELLS: tuple[tuple[int, str], ...] = (  # layer, modules of one cell; the more s
         "config loading explaining pipelines reporting planning champions cycle exporting purchasing drafting "
         "parallel replays simulating lessons closed_loop",
     ),
-    (6, "cli __main__"),
+    (6, "cli terminal __main__"),
     (6, "server"),
 )
 
@@ -80,6 +80,7 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
         "report": "reads stored tables",
         "inventory/orders": "orders are a table",
         "networks/columns": "static columns become codes",
+        "models/forest": "keys of the series go with a forecast, and cases are a table",
         "models/local": "keys of the series go with a forecast",
         "models/distribution_engine": "demand classes are a column",
         "models/routing": "rules and classes are tables a user reads",
@@ -95,6 +96,7 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
         "simulating": "savings are tables",
         "purchasing": "joins stock and supply tables to the series",
         "cli": "prints tables",
+        "terminal": "prints tables",
     },
     "pyarrow": {"data": "reads files batch by batch", "store": "writes them"},
     "duckdb": {"data/sources": "SQL over files", "data/queries": "SQL over files", "store": "reads Parquet"},
@@ -117,7 +119,7 @@ LIBRARIES: dict[str, dict[str, str]] = {  # library -> where it may be imported:
     "holidays": {"data/calendars": "public holidays"},
     "pydantic": {"config": "settings are checked here only"},
     "typer": {"cli": "commands", "__main__": "commands"},
-    "rich": {"cli": "progress and tables"},
+    "rich": {"terminal": "progress and tables"},
     "torch": {
         "networks": "the only home of nets; models import it when one is fitted, read or asked to forecast",
         "inventory/twin": "the simulator with gradients",

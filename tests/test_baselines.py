@@ -197,7 +197,7 @@ def launching(n_launches, *, length=60, rates=(4.0, 40.0), seed=0):
     """Two old series, then launches of two groups, one after the other; the last series has no rows."""
     rng = np.random.default_rng(seed)
     groups = np.arange(n_launches) % 2
-    starts = rng.integers(10, 40, n_launches)
+    starts = rng.integers(15, 40, n_launches)  # not in the first quarter: the data have only begun
     rows = [rng.poisson(rates[g], length - s) for g, s in zip(groups, starts, strict=True)]
     names = ["ab"[g] for g in groups]
     return panel_of(

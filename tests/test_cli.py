@@ -16,8 +16,9 @@ import pytest
 
 import shelfcast as package
 from commandline import CONFIG, Outcome, files_in, process, refused, rewrite, shelfcast, write_config, write_shop
-from shelfcast import cli, pipelines
+from shelfcast import pipelines
 from shelfcast.errors import StoreError
+from shelfcast.terminal import progress_bar
 
 HEAVY = ("polars", "numpy", "duckdb", "numba", "sqlalchemy", "pydantic", "pyarrow", "narwhals", "holidays", "pandas")
 
@@ -343,9 +344,11 @@ def test_progress_only_on_a_terminal(folder, capsys):
     config = write_config(folder)
     assert shelfcast("forecast", config).err == ""
     shown = Terminal()
-    with redirect_stderr(shown), cli._progress_bar() as progress:
+    with redirect_stderr(shown), progress_bar() as (progress, say):
         progress("forecasting", 1, 2)
+        say("a line before training")
     assert "forecasting" in shown.getvalue()
+    assert "a line before training" in shown.getvalue()
 
 
 def test_a_process_ends_with_the_code(tmp_path):

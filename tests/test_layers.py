@@ -68,7 +68,7 @@ def test_a_clean_tree_passes(tree):
         ("pipelines", "def f():\n    import duckdb", "pipelines.py:2 imports duckdb: 'duckdb' is allowed in"),
         ("models__in__deep", "import torch.nn as nn", "imports torch.nn: 'torch' is allowed in: networks"),
         ("config", "import tomli", "config.py:1 imports tomli: 'tomli' has no fence"),
-        ("pipelines", "from rich.progress import track", "imports rich.progress: 'rich' is allowed in: cli"),
+        ("pipelines", "from rich.progress import track", "imports rich.progress: 'rich' is allowed in: terminal"),
         ("laws", "x = 1\n" * 451, "laws.py:451 has 451 lines; at most 450"),
         ("data__in__utils", "", "data/utils.py:1 is called 'utils'"),
         ("report__in__helpers__in__x", "", "report/helpers/x.py:1 is called 'helpers'"),

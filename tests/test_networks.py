@@ -91,3 +91,15 @@ def test_preflight_names_parameters_and_steps():
     line = forecaster("mq-cnn", horizons=3, **TINY).preflight(panel)
     assert "parameters, 12 steps of 8 series x 4 origins on" in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("name", ["mq-cnn", "rnn-distribution"])
+def test_preflight_changes_nothing(name):
+    """Its trial steps leave no trace: the fit after it is the fit without it."""
+    panel = panel_of(np.random.default_rng(4).poisson(4, (6, 120)))
+    plain = forecaster(name, horizons=3, **TINY).fit(panel, seed=3)
+    asked = forecaster(name, horizons=3, **TINY)
+    asked.preflight(panel)
+    asked.fit(panel, seed=3)
+    one, other = (model.predict(panel, [panel.last]).values for model in (plain, asked))
+    np.testing.assert_array_equal(one, other)

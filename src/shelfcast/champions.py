@@ -27,7 +27,7 @@ from shelfcast.ledger import Ledger, State, Version
 from shelfcast.loading import Run, products
 from shelfcast.models.base import Forecaster
 from shelfcast.models.table import load
-from shelfcast.pipelines import model_of
+from shelfcast.pipelines import model_of, trained
 from shelfcast.rolling import rolling_origins
 from shelfcast.segments import segments
 
@@ -162,7 +162,7 @@ def model(question: Question, ledger: Ledger, version: Version) -> Forecaster:
     def make(folder: Path) -> None:
         run.progress(f"fitting {version.name}", 0, 1)
         fitted = model_of(run, version.name, question.horizons, _settings(question, ledger, version))
-        fitted = fitted.fit(panel.as_of(version.cut), seed=run.config.forecast.seed)
+        fitted = trained(run, fitted, panel.as_of(version.cut))
         if hasattr(fitted, "compute"):  # where it began is no part of a network
             fitted.compute = replace(fitted.compute, warm_start=None)
         fitted.save(folder)

@@ -1,12 +1,12 @@
 """The `shelfcast` command: one subcommand for each pipeline.
 
 Exit codes: 0 done, 2 the user's input or machine (one clear message, no traceback), 1 our fault. Heavy imports happen
-inside commands, so that `--help` and `--version` answer at once. Progress goes to stderr, and only to a terminal.
+inside commands, so that `--help` and `--version` answer at once. Progress goes to stderr, and only to a terminal;
+what a training will take goes there, too, and always.
 """
 
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shelfcast import __version__
+from shelfcast.terminal import print_json, print_rows, print_table, progress_bar, say
 
 if TYPE_CHECKING:
     import polars as pl
@@ -115,7 +116,7 @@ def check(config: Config, data: Data = None, as_json: Json = False) -> None:
 
         found, rows = look(run)
     if as_json:
-        _print_json({"rows": rows.to_dict(), **found.to_dict()})
+        print_json({"rows": rows.to_dict(), **found.to_dict()})
         return
     from shelfcast.errors import shorten
 
@@ -129,7 +130,7 @@ def fit(config: Config, data: Data = None, as_json: Json = False) -> None:
         from shelfcast import loading, pipelines
 
         folder = pipelines.fit(run, loading.load_panel(run))
-    _say({"model": str(folder)}, as_json)
+    say({"model": str(folder)}, as_json)
 
 
 @app.command()
@@ -147,7 +148,7 @@ def export(
         from shelfcast import exporting, loading
 
         found = exporting.export_onnx(run, loading.load_panel(run), onnx, model)
-    _say(found, as_json)
+    say(found, as_json)
 
 
 @app.command()
@@ -160,10 +161,10 @@ def backtest(config: Config, data: Data = None, as_json: Json = False) -> None:
         paths = {"run": info.id, "scores": str(run.store.path(info.id, "scores"))}
     board = leaderboard(result.scores)
     if as_json:
-        _print_json({**paths, "leaderboard": board.to_dicts(), "comparison": result.comparison.to_dicts()})
+        print_json({**paths, "leaderboard": board.to_dicts(), "comparison": result.comparison.to_dicts()})
         return
-    _print_table(board, "Backtest of single periods, then WQL of sums; lower is better")
-    _say(paths, False)
+    print_table(board, "Backtest of single periods, then WQL of sums; lower is better")
+    say(paths, False)
 
 
 @app.command()
@@ -179,7 +180,7 @@ def forecast(
 
         _, info = pipelines.forecast(run, loading.load_panel(run), model)
         paths = {"run": info.id, "forecasts": str(run.store.path(info.id, "forecasts"))}
-    _say(paths, as_json)
+    say(paths, as_json)
 
 
 @app.command()
@@ -192,7 +193,7 @@ def order(config: Config, data: Data = None, as_json: Json = False) -> None:
         paths = _order_paths(run, info.id)
     if not as_json:
         print(_order_sentence(table, run))
-    _say(paths, as_json)
+    say(paths, as_json)
 
 
 @app.command()
@@ -204,10 +205,10 @@ def simulate(config: Config, data: Data = None, as_json: Json = False) -> None:
         tables, info = pipelines.simulate(run, loading.load_panel(run))
         paths = {"run": info.id, **{name: str(run.store.path(info.id, name)) for name in tables}}
     if as_json:
-        _print_json({**paths, **{name: tables[name].to_dicts() for name in ("savings", "ladder")}})
+        print_json({**paths, **{name: tables[name].to_dicts() for name in ("savings", "ladder")}})
         return
-    _print_table(savings_board(tables), "Replay of the test period; against base: relative cost with a 95 % interval")
-    _say(paths, False)
+    print_table(savings_board(tables), "Replay of the test period; against base: relative cost with a 95 % interval")
+    say(paths, False)
 
 
 def savings_board(tables: "Mapping[str, pl.DataFrame]") -> "pl.DataFrame":
@@ -228,7 +229,7 @@ def report(config: Config, data: Data = None, as_json: Json = False) -> None:
         from shelfcast import loading, reporting
 
         path = reporting.report(run, loading.load_panel(run))
-    _say({"report": str(path)}, as_json)
+    say({"report": str(path)}, as_json)
 
 
 @app.command()
@@ -259,10 +260,10 @@ def _run_turn(config: Path, data: Path | None, is_rehearsal: bool, as_json: bool
             made = cycle.turn(run)
             news, paths = made.news, {"generation": made.key, **made.runs, "report": str(made.report)}
     if as_json:
-        _print_json({"news": [{"topic": topic, "sentence": text} for topic, text in news], **paths})
+        print_json({"news": [{"topic": topic, "sentence": text} for topic, text in news], **paths})
         return
     print("\n".join(f"{topic}: {text}" for topic, text in news))
-    _say(paths, False)
+    say(paths, False)
 
 
 @app.command()
@@ -273,9 +274,9 @@ def classes(config: Config, data: Data = None, as_json: Json = False) -> None:
 
         table = pipelines.classes(run, loading.load_panel(run))
     if as_json:
-        _print_json(table.to_dicts())
+        print_json(table.to_dicts())
         return
-    _print_table(table, "Routes: the first rule that fits")
+    print_table(table, "Routes: the first rule that fits")
 
 
 @app.command()
@@ -295,12 +296,12 @@ def elasticities(
         tables, info = pipelines.elasticities(run, loading.load_panel(run), group, reference)
         paths = {f"elasticities_{kind}": str(run.store.path(info.id, f"elasticities_{kind}")) for kind in tables}
     if as_json:
-        _print_json({"run": info.id, **paths, "group": tables["group"].to_dicts(), "item": tables["item"].to_dicts()})
+        print_json({"run": info.id, **paths, "group": tables["group"].to_dicts(), "item": tables["item"].to_dicts()})
         return
     for kind in ("all", "group", "item"):
-        _print_table(tables[kind].head(_SHOWN), f"Elasticities: {kind} ({tables[kind].height:,})")
+        print_table(tables[kind].head(_SHOWN), f"Elasticities: {kind} ({tables[kind].height:,})")
         print()
-    _say(paths, False)
+    say(paths, False)
 
 
 _SHOWN = 60  # rows of a printed table
@@ -313,14 +314,14 @@ def models(as_json: Json = False) -> None:
 
     table = model_table()
     if as_json:
-        _print_json(table.to_dicts())
+        print_json(table.to_dicts())
         return
     claims = table.columns[2:]
     rows = [
         [row["name"], row["summary"], ", ".join(name.replace("_", " ") for name in claims if row[name])]
         for row in table.to_dicts()
     ]
-    _print_rows("Models", {"name": "left", "summary": "left", "able to": "left"}, rows)
+    print_rows("Models", {"name": "left", "summary": "left", "able to": "left"}, rows)
 
 
 def _run_cycle(config: Path, data: Path | None, as_json: bool) -> None:
@@ -337,14 +338,14 @@ def _run_cycle(config: Path, data: Path | None, as_json: bool) -> None:
     board = leaderboard(result.backtest.scores)
     if as_json:
         runs = {name: info.id for name, info in result.runs.items()}
-        _print_json({"runs": runs, **paths, "leaderboard": board.to_dicts(), **_sizes(result)})
+        print_json({"runs": runs, **paths, "leaderboard": board.to_dicts(), **_sizes(result)})
         return
-    _print_table(board, "Backtest of single periods, then WQL of sums; lower is better")
+    print_table(board, "Backtest of single periods, then WQL of sums; lower is better")
     sizes = _sizes(result)
     print(f"\nForecast {sizes['series']:,} series from {sizes['origin']} with {result.forecast.model}.")
     if result.orders is not None:
         print(_order_sentence(result.orders, run))
-    _say(paths, False)
+    say(paths, False)
 
 
 def leaderboard(scores: "pl.DataFrame") -> "pl.DataFrame":
@@ -388,62 +389,9 @@ def _running(config: Path, data: Path | None) -> "Iterator[Run]":
     from shelfcast.loading import Run
 
     settings, root = read_config(config)
-    with _progress_bar() as progress:
-        yield Run(settings, root, datetime.now(UTC).replace(microsecond=0, tzinfo=None), progress, data)
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Any]:
-    """A callable `(doing, done, total)`; silent unless stderr is a terminal."""
-    from shelfcast.loading import no_progress
-
-    if not sys.stderr.isatty():
-        yield no_progress
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:<32}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("starting", total=1)
-        yield lambda doing, done, total: bars.update(task, description=doing, completed=done, total=total)
-
-
-def _print_table(table: "pl.DataFrame", title: str) -> None:
-    """A polars frame as a plain text table."""
-    sides = {name: "right" if dtype.is_numeric() else "left" for name, dtype in table.schema.items()}
-    _print_rows(title, sides, [[_cell(value) for value in row] for row in table.iter_rows()])
-
-
-def _print_rows(title: str, columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> None:
-    """Texts as a table; `columns` says to which side each leans. Only the first is never folded."""
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for place, (name, side) in enumerate(columns.items()):
-        shown.add_column(name, justify="right" if side == "right" else "left", no_wrap=place == 0)
-    for row in rows:
-        shown.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 160).print(shown)
-
-
-def _cell(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _say(values: Mapping[str, object], as_json: bool) -> None:
-    """Names and values, one a line or as JSON."""
-    if as_json:
-        _print_json(values)
-        return
-    width = max(map(len, values), default=0)
-    for name, value in values.items():
-        print(f"{name.replace('_', ' '):<{width}}  {value}")
-
-
-def _print_json(values: object) -> None:
-    print(json.dumps(values, indent=2, default=str))
+    with progress_bar() as (progress, note):
+        now = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
+        yield Run(settings, root, now, progress, data, note=note)
 
 
 if __name__ == "__main__":

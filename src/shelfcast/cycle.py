@@ -24,7 +24,7 @@ from shelfcast.data.aggregates import AGGREGATE, SINGLE
 from shelfcast.data.panel import Panel
 from shelfcast.drift import Alarm, alarms, input_alarms, score_published, week, weekly
 from shelfcast.errors import StoreError
-from shelfcast.explaining import looked_at
+from shelfcast.explaining import EXPLANATIONS, explanations
 from shelfcast.forecast import Forecast
 from shelfcast.ledger import Ledger, State, Version, put, record, table
 from shelfcast.loading import Run, products
@@ -232,8 +232,8 @@ def _forecast(run: Run, made: Plan, ledger: Ledger, tried: Path, folder: Path) -
         if touched.any():
             law = stored_table(panel, said).drop("model").with_columns(overrides=pl.Series(changes.changed.reshape(-1)))
             put(folder, "model_law", law.filter(pl.Series(touched)))
-    if (attended := looked_at(model, panel, panel.last)) is not None:
-        put(folder, "alignment", attended)
+    for name, found in explanations(model, panel, panel.last).items():
+        put(folder, name, found)
     run.progress("forecasting", 1, 1)
 
 
@@ -271,7 +271,7 @@ def _publish(run: Run, made: Plan, watched: Path, tried: Path, folder: Path) -> 
         runs = {"backtest": publish_backtest(joint, panel, past)[1].id} if past else {}
         with publishing(joint, RunKind.FORECAST, panel) as writer:
             writer.write("forecasts", stored_table(panel, forecast), origin=day_of(panel, panel.last))
-            for kind in ("model_law", "alignment"):
+            for kind in ("model_law", *EXPLANATIONS):
                 if (frame := table(folder, kind)) is not None:
                     writer.write(kind, frame)
             runs["forecast"] = writer.info.id

@@ -23,6 +23,10 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much is done, and of how much."""
 
 
+def silent(line: str) -> None:
+    """Say nothing."""
+
+
 def no_progress(doing: str, done: int, total: int) -> None:
     """Say nothing."""
 
@@ -32,7 +36,8 @@ class Run:
     """A config, where it stands, the clock, and where relative paths to tables start (beside the config by default).
 
     With `together`, what the steps store is published when that stack closes: all of it, or nothing. An `edition` tells
-    its runs from others of the same config and data: a line of comment at the end of the stored config.
+    its runs from others of the same config and data: a line of comment at the end of the stored config. `note` is given
+    a line before a training that says what it takes.
     """
 
     config: RunConfig
@@ -42,6 +47,7 @@ class Run:
     data: Path | None = None
     together: ExitStack | None = None
     edition: str = ""
+    note: Callable[[str], None] = silent
 
     @property
     def tables(self) -> Path:

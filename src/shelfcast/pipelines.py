@@ -23,12 +23,12 @@ from shelfcast.data.aggregates import AGGREGATE, SINGLE
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, nearest
 from shelfcast.evaluation import calibration, compare, evaluate
-from shelfcast.explaining import looked_at
+from shelfcast.explaining import explanations
 from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.horizons import Horizon, as_horizons
 from shelfcast.lessons import LEARNED, file_of, stored_rule
 from shelfcast.loading import Run, load_panel, products
-from shelfcast.models.base import Ability, Forecaster
+from shelfcast.models.base import Ability, Estimating, Forecaster
 from shelfcast.models.table import forecaster, load
 from shelfcast.purchasing import Terms, buy, order_horizons
 from shelfcast.reporting import report
@@ -58,6 +58,18 @@ def model_of(
     return forecaster(name, horizons=horizons, levels=config.levels, **settings)
 
 
+def announce(run: Run, model: Forecaster, panel: Panel) -> None:
+    """Say what fitting a model takes, where the model can tell."""
+    if isinstance(model, Estimating):
+        run.note(model.preflight(panel))
+
+
+def trained(run: Run, model: Forecaster, panel: Panel) -> Forecaster:
+    """Fit a model on all that a panel shows, having said what that takes."""
+    announce(run, model, panel)
+    return model.fit(panel, seed=run.config.forecast.seed)
+
+
 def _origin(run: Run, panel: Panel) -> int:
     """Period of the configured origin; the last by default."""
     chosen = run.config.forecast.origin
@@ -74,7 +86,7 @@ def fit(run: Run, panel: Panel) -> Path:
     """Fit the chosen model on all that is known at the origin, and save it; returns its folder."""
     model = model_of(run, run.config.forecast.model, horizons_of(run, panel))
     run.progress(f"fitting {model.name}", 0, 1)
-    fitted = model.fit(panel.as_of(_origin(run, panel)), seed=run.config.forecast.seed)
+    fitted = trained(run, model, panel.as_of(_origin(run, panel)))
     folder, staging = run.folder / "model", run.folder / f".model.{os.getpid()}.tmp"
     if folder.exists() and not (folder / "model.json").exists():
         raise unwritable(folder, "something that is no model")
@@ -96,15 +108,15 @@ def forecast(run: Run, panel: Panel, fitted: Path | None = None) -> tuple[Foreca
     settings = run.config.forecast
     run.progress("forecasting", 0, 1)
     if fitted is None:
-        model = model_of(run, settings.model, horizons_of(run, panel)).fit(seen, seed=settings.seed)
+        model = trained(run, model_of(run, settings.model, horizons_of(run, panel)), seen)
     else:
         model = _saved_model(run, panel, fitted)
     made = model.predict(seen, [origin])
     made = made.rounded() if settings.whole_units else made
     with publishing(run, RunKind.FORECAST, panel) as writer:
         writer.write("forecasts", stored_table(panel, made), origin=day_of(panel, origin))
-        if (table := looked_at(model, seen, origin)) is not None:
-            writer.write("alignment", table)
+        for name, table in explanations(model, seen, origin).items():
+            writer.write(name, table)
     run.progress("forecasting", 1, 1)
     return made, writer.info
 
@@ -179,6 +191,7 @@ def backtest(run: Run, panel: Panel) -> tuple[BacktestResult, RunInfo]:
     for name in names:
         model = model_of(run, name, horizons)
         made = []
+        announce(run, model, panel.as_of(origins[0]))
         for piece in roll(
             model, panel, origins, refit_every=settings.refit_every, seed=run.config.forecast.seed
         ):  # fmt: skip

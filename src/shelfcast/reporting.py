@@ -42,6 +42,8 @@ def report(run: Run, panel: Panel) -> Path:
         calibration=stored(store, RunKind.BACKTEST, "calibration"),
         orders=_of_the_forecast(orders, forecasts),
         alignment=stored(store, RunKind.FORECAST, "alignment"),
+        cases=stored(store, RunKind.FORECAST, "cases"),
+        importance=stored(store, RunKind.FORECAST, "importance"),
         cycle=_of_the_origin(_stored_tables(store, RunKind.CYCLE), store),
         savings=_stored_tables(store, RunKind.SAVINGS),
         max_products=settings.max_products,

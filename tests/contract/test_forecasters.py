@@ -20,6 +20,10 @@ NAMES = sorted(makers())
 SLOW = ("arima", "ets", "theta")  # a search over forms for every single series
 NETWORKS = ("mq-cnn", "mq-fnn", "mq-rnn", "mqtransformer", "rnn-distribution", "rnn-point")
 TINY = {"steps": 12, "series": 8, "origins": 4, "width": 8, "hidden": 8, "reach": 7, "forks": 16}
+SMALL = {
+    "forest-point": {"n_trees": 16, "n_rows": 100_000, "n_origins": 16},
+    "sqrf": {"n_trees": 25, "n_rows": 100_000},
+}
 LISTED = [pytest.param(name, marks=pytest.mark.heavy) if name in SLOW else name for name in NAMES]
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 HORIZONS = (*per_period(2), Horizon(9), Horizon(0, 7), Horizon(2, 5))
@@ -34,7 +38,7 @@ def name(request):
 
 
 def made(name, horizons=HORIZONS, levels=LEVELS):
-    settings = {"n_origins": 3} if name in SLOW else TINY if name in NETWORKS else {}
+    settings = {"n_origins": 3} if name in SLOW else TINY if name in NETWORKS else SMALL.get(name, {})
     return forecaster(name, horizons=horizons, levels=levels, **settings)
 
 

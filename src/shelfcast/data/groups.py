@@ -70,6 +70,19 @@ def group_columns(panel: Panel) -> tuple[str, ...]:
     return (EVERYONE, *keys, *statics)
 
 
+def settled(panel: Panel, window: int) -> int:
+    """Period up to which the data have only begun: a product first seen by then need not be new.
+
+    It is `window` periods from the first, or a quarter of a shorter history.
+    """
+    return panel.first + min(window, (panel.last - panel.first) // 4)
+
+
+def launched(panel: Panel, window: int) -> NDArray[np.bool_]:
+    """(N,) whether a series began after the data had settled: the one definition of a launch that was watched."""
+    return np.asarray((panel.lengths > 0) & (panel.start > settled(panel, window)))
+
+
 def learn_group(panel: Panel, column: str, step: int, first_step: int, n_launch: int) -> Group:
     """The history of one grouping of a panel, in whole steps up to its last period."""
     from shelfcast.data import group_kernels
@@ -83,10 +96,9 @@ def learn_group(panel: Panel, column: str, step: int, first_step: int, n_launch:
         labels = np.array(sorted(text.unique().to_list()), dtype=np.str_)
         codes = np.searchsorted(labels, text.to_numpy().astype(np.str_)).astype(np.int64)
     sums = np.zeros((len(labels), n_steps + 1, group_kernels.N_GROUP_SUMS))
-    launched = np.asarray(panel.start) > panel.first
     group_kernels.group_sums(
         codes, panel.start, panel.indptr, panel.demand, panel.observed, price_of(panel), panel.last, step, first_step,
-        n_launch, launched, sums,
+        n_launch, launched(panel, n_launch), sums,
     )  # fmt: skip
     seen = sums[:, -1, group_kernels.SEEN]
     mean = np.divide(sums[:, -1, group_kernels.UNITS], seen, out=np.zeros(len(labels)), where=seen > 0)

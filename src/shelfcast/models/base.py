@@ -70,6 +70,24 @@ class Forecaster(Protocol):
         ...
 
 
+@runtime_checkable
+class Estimating(Protocol):
+    """A forecaster that says what training will take before it begins."""
+
+    def preflight(self, panel: Panel) -> str:
+        """One line: what is learned from, and the memory (and time) to expect."""
+        ...
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A forecaster that says what its forecasts rest on."""
+
+    def importance(self) -> dict[str, float]:
+        """Feature -> share of what was learned, largest first."""
+        ...
+
+
 def refuse_unknown(panel: Panel, origins: Sequence[int]) -> None:
     """Raise DataError where an origin lies after the last period with demand."""
     if max(origins) > panel.last:

@@ -6,6 +6,7 @@ forecast. The point forecast of a span is the sum of its periods; its quantiles 
 series that was observed and never sold anything is forecast to sell nothing.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,12 +35,11 @@ ERROR_CLASSES = (*DEMAND_CLASSES, ENDED)
 
 
 @dataclass
-class DistributionEngine(LocalForecaster):
-    """A point model with the quantiles of its own past errors.
+class PastErrorForecaster(LocalForecaster):
+    """Point forecasts (`_path`, by subclasses) with the quantiles of their own past errors.
 
     Parameters
     ----------
-    model : name of a point model in `textbook.POINT_MODELS`.
     n_origins : past origins whose errors are pooled, at most.
     step : periods between them; without it one less than a season of hours or days (so that origins fall on every
         place in the season), else one period.
@@ -47,35 +47,25 @@ class DistributionEngine(LocalForecaster):
         that weekday (154 aggregate series of M5, weekly origins: `ses` 0.343 WSPL instead of 0.450).
     n_bands : level bands.
     form : `additive`, `root` or `multiplicative` errors; `auto` chooses on the newest origins.
-    window : periods of history a point model reads, at most; all without it.
     """
 
-    model: str = "ses"
     n_origins: int = 16
     step: int | None = None
     n_bands: int = 24
     form: str = AUTO
-    window: int | None = None
     tables_: ErrorTables | None = field(default=None, init=False, repr=False)
 
-    name: ClassVar[str] = "distribution-engine"
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.COLD_START, Ability.SPANS})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.model not in POINT_MODELS:
-            raise ConfigError("model.model", f"unknown point model '{self.model}'", nearest(self.model, POINT_MODELS))
         forms = [AUTO, *(form.name.lower() for form in Form)]
         if self.form not in forms:
             raise ConfigError("model.form", f"unknown form '{self.form}'", nearest(self.form, forms))
 
-    @cached_property
-    def _base(self) -> PointModel:
-        return POINT_MODELS[self.model]()
-
+    @abstractmethod
     def _path(self, panel: Panel, origin: int, n_periods: int) -> Array:
         """(N, n_periods) point forecasts from an origin."""
-        return self._base.path(Series.of(panel, origin, self.window), n_periods)
 
     @property
     def _end(self) -> int:
@@ -93,12 +83,16 @@ class DistributionEngine(LocalForecaster):
         ended = (ERROR_CLASSES.index(ENDED),)
         return Shape(self.horizons, len(ERROR_CLASSES), self.n_bands, apart=ended)
 
-    def _past(self, panel: Panel) -> PastErrors:
-        """Point forecasts of past origins and what came; no origin at all where the history is too short."""
+    def _past_origins(self, panel: Panel) -> list[int]:
+        """Past origins from which the farthest target has come, the oldest first."""
         season = panel.frequency.season
         step = self.step or (season - 1 if season in (7, 24) else 1)
         newest = panel.last - self._end
-        origins = [newest - step * i for i in range(self.n_origins) if newest - step * i >= panel.first][::-1]
+        return [newest - step * i for i in range(self.n_origins) if newest - step * i >= panel.first][::-1]
+
+    def _past(self, panel: Panel) -> PastErrors:
+        """Point forecasts of past origins and what came; no origin at all where the history is too short."""
+        origins = self._past_origins(panel)
         if not origins:
             none = np.zeros((panel.n_series, 0, len(self.horizons)))
             return PastErrors(none, none, none.astype(bool), np.zeros(none.shape[:2], dtype=np.int64))
@@ -139,6 +133,34 @@ class DistributionEngine(LocalForecaster):
         except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise StoreError(f"expected errors.npz in {folder}; got: {error}. Run `shelfcast fit` again.") from error
         self.tables_ = ErrorTables(shape, form, self.levels, *arrays)
+
+
+@dataclass
+class DistributionEngine(PastErrorForecaster):
+    """A textbook model of points with the quantiles of its own past errors.
+
+    Parameters
+    ----------
+    model : name of a point model in `textbook.POINT_MODELS`.
+    window : periods of history a point model reads, at most; all without it.
+    """
+
+    model: str = "ses"
+    window: int | None = None
+
+    name: ClassVar[str] = "distribution-engine"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model not in POINT_MODELS:
+            raise ConfigError("model.model", f"unknown point model '{self.model}'", nearest(self.model, POINT_MODELS))
+
+    @cached_property
+    def _base(self) -> PointModel:
+        return POINT_MODELS[self.model]()
+
+    def _path(self, panel: Panel, origin: int, n_periods: int) -> Array:
+        return self._base.path(Series.of(panel, origin, self.window), n_periods)
 
 
 def _classes(seen: Panel) -> NDArray[np.int64]:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from shelfcast.data import feature_kernels
 from shelfcast.data.feature_rows import FeatureRows
-from shelfcast.data.features import Features
-from shelfcast.data.groups import price_of
+from shelfcast.data.features import WINDOWS, Features
+from shelfcast.data.groups import launched, price_of, settled
 from shelfcast.data.panel import Panel
 from shelfcast.models.binning import Bins, Table
 
@@ -64,7 +64,10 @@ def draw_rows(panel: Panel, leads: Ints, span: int, n_rows: int, rng: np.random.
 def _from_history(
     panel: Panel, leads: Ints, span: int, n: int, rng: np.random.Generator
 ) -> tuple[Ints, Ints, Ints]:  # fmt: skip
-    """Series by worth, origins evenly from shortly after the first period to the last with a whole target."""
+    """Series by worth, origins evenly from shortly after the first period to the last with a whole target.
+
+    No row is drawn from before the data have settled.
+    """
     reach = round(panel.frequency.year)
     worth = np.zeros(panel.n_series)
     feature_kernels.worth(
@@ -77,21 +80,28 @@ def _from_history(
     series = rng.choice(panel.n_series, n, p=chance / chance.sum())
     lead = rng.choice(leads, n)
     newest = panel.last - lead - span
-    oldest = np.maximum(panel.start[series].astype(np.int64), panel.last - _YEARS * reach)
+    oldest = np.maximum(
+        panel.start[series].astype(np.int64), max(panel.last - _YEARS * reach, settled(panel, _window(panel)))
+    )
     origin = oldest + np.floor(rng.random(n) * (newest - oldest + 1)).astype(np.int64)
     kept = newest >= oldest
     return series[kept], origin[kept], lead[kept]
+
+
+def _window(panel: Panel) -> int:
+    """Periods after which the data have settled."""
+    return WINDOWS[panel.frequency.unit][1]
 
 
 def _from_launches(
     panel: Panel, leads: Ints, span: int, n: int, rng: np.random.Generator
 ) -> tuple[Ints, Ints, Ints]:  # fmt: skip
     """Half just before the first period of a launched series, half in the periods after it."""
-    launched = np.flatnonzero((panel.lengths > 0) & (panel.start > panel.first))
-    if not len(launched):
+    places = np.flatnonzero(launched(panel, _window(panel)))
+    if not len(places):
         none = np.zeros(0, dtype=np.int64)
         return none, none, none
-    series, lead = rng.choice(launched, n), rng.choice(leads, n)
+    series, lead = rng.choice(places, n), rng.choice(leads, n)
     young = round(panel.frequency.year / 6)
     age = np.where(rng.random(n) < 0.5, 0, rng.integers(0, young + 1, n))
     origin = panel.start[series].astype(np.int64) - 1 + age

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 from zipfile import BadZipFile
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from shelfcast.data.features import Features
@@ -23,33 +24,21 @@ from shelfcast.errors import ConfigError, NotFittedError, StoreError
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 from shelfcast.models.base import DEFAULT_LEVELS, Ability, refuse_unknown
-from shelfcast.models.boosting import Boosted, Mean, held_out_mean
+from shelfcast.models.boosting import held_out_mean
+from shelfcast.models.cases import heaviest
 from shelfcast.models.leaves import Leaves
-from shelfcast.models.trees import Growth, Trees, grow_trees
+from shelfcast.models.stratum import Stratum
+from shelfcast.models.trees import Growth, grow_trees
 
 Ints = NDArray[np.int64]
 _BLOCK = 512  # rows that walk the trees together
 _SHARD = 5_000_000  # rows of a panel whose running sums are held at once
 _LEAST = {"n_rows": 1, "n_trees": 1, "min_leaf": 1, "n_kept": 1}
+_UNREADABLE = (
+    OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, ConfigError, BadZipFile,
+    pl.exceptions.PolarsError,
+)  # fmt: skip
 _SHARES = ("item_share", "feature_share")
-
-
-@dataclass(frozen=True)
-class Stratum:
-    """The trees of one span, their leaves, and with two stages the mean that scales them."""
-
-    span: int
-    trees: Trees
-    leaves: Leaves
-    mean: Mean | None = None
-
-    def quantiles(
-        self, features: NDArray[np.float32], levels: tuple[float, ...], size: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Quantiles (J, Q) and means (J,) of rows of features (J, F), with units of 1 (J,)."""
-        if self.mean is not None:
-            size = (size * self.mean.of(features)).astype(np.float32)
-        return self.leaves.quantiles(self.trees.leaves(features), levels, size)
 
 
 @dataclass
@@ -74,6 +63,7 @@ class QuantileForest:
     feature_share: float = 0.5
     two_stage: bool = False
     features_: Features | None = field(default=None, init=False, repr=False)
+    series_: pl.DataFrame | None = field(default=None, init=False, repr=False)
     strata_: dict[int, Stratum] = field(default_factory=dict, init=False, repr=False)
 
     name: ClassVar[str] = "sqrf"
@@ -97,10 +87,11 @@ class QuantileForest:
     def _growth(self) -> Growth:
         return Growth(self.n_trees, self.min_leaf, self.n_kept, self.item_share, self.feature_share)
 
-    def _leads(self) -> dict[int, Ints]:
+    def _leads(self, horizons: Sequence[Horizon] | None = None) -> dict[int, Ints]:
         """Span -> leads asked for."""
-        spans = sorted({h.span for h in self.horizons})
-        return {span: np.array([h.lead for h in self.horizons if h.span == span], dtype=np.int64) for span in spans}
+        asked = self.horizons if horizons is None else horizons
+        spans = sorted({h.span for h in asked})
+        return {span: np.array([h.lead for h in asked if h.span == span], dtype=np.int64) for span in spans}
 
     def _budget(self) -> dict[int, int]:
         """Span -> rows drawn: by the root of the number of its horizons."""
@@ -140,7 +131,7 @@ class QuantileForest:
                 scaled = scaled / scale
             trees = grow_trees(made.table, np.sqrt(scaled), items[made.rows.series], self._growth, seed)
             strata[span] = Stratum(span, trees, Leaves.of(trees, scaled, made.rows), first_stage)
-        self.features_, self.strata_ = features, strata
+        self.features_, self.strata_, self.series_ = features, strata, panel.series.select(panel.keys)
         return self
 
     def predict(self, panel: Panel, origins: Sequence[int]) -> Forecast:
@@ -195,6 +186,42 @@ class QuantileForest:
         values[silent], mean[silent] = 0.0, 0.0
         return values, mean
 
+    def cases(
+        self,
+        panel: Panel,
+        origin: int,
+        series: Sequence[int],
+        horizons: Sequence[Horizon] | None = None,
+        most: int = 5,
+    ) -> pl.DataFrame:
+        """The series that weigh most in the forecasts of some series from one origin, and their heaviest periods.
+
+        Parameters
+        ----------
+        panel, origin : as in `predict`. series : places in the panel. horizons : all without it.
+        most : series whose cases are kept for each forecast, the three heaviest of each.
+
+        Returns
+        -------
+        The keys, `lead` and `span` of the forecast; `case_` keys, `first` and `last` period label of the case; its
+        `weight` in the forecast, 0 .. 1, and the `series_weight` of all cases of its series; `units` of demand that it
+        stands for, at the size of the product forecast.
+        """
+        if self.features_ is None or self.series_ is None:
+            raise NotFittedError(f"'{self.name}' has not been fitted; there is nothing to explain.")
+        found = heaviest(self.features_, self.strata_, panel, origin, np.asarray(series), self._leads(horizons), most)
+        own = panel.series.select(panel.keys)[np.asarray(series, dtype=np.int64)[found.series]]
+        theirs = self.series_[found.place].rename({key: f"case_{key}" for key in self.series_.columns})
+        return pl.concat([own, theirs], how="horizontal").with_columns(
+            lead=pl.Series(found.lead, dtype=pl.Int32),
+            span=pl.Series(found.span, dtype=pl.Int32),
+            first=pl.Series(panel.frequency.to_date(found.first)),
+            last=pl.Series(panel.frequency.to_date(found.first + found.span - 1)),
+            weight=pl.Series(found.weight),
+            series_weight=pl.Series(found.total),
+            units=pl.Series(found.units),
+        )
+
     def importance(self) -> dict[str, float]:
         """Feature -> share of the gain of all splits, largest first."""
         if self.features_ is None:
@@ -206,7 +233,7 @@ class QuantileForest:
 
     def save(self, folder: Path) -> None:
         """Write settings to `model.json`, features beside it, and the trees of each span to one file."""
-        if self.features_ is None:
+        if self.features_ is None or self.series_ is None:
             raise NotFittedError(f"'{self.name}' has not been fitted; there is nothing to save.")
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         settings["horizons"] = [[h.lead, h.span] for h in self.horizons]
@@ -214,11 +241,9 @@ class QuantileForest:
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
             self.features_.save(Path(folder))
+            self.series_.write_parquet(Path(folder) / "series.parquet")
             for span, stratum in self.strata_.items():
-                arrays: dict[str, Any] = {**stratum.trees.arrays(), **stratum.leaves.arrays()}
-                for k, member in enumerate(stratum.mean.members if stratum.mean else ()):
-                    arrays |= {f"mean{k}_{name}": array for name, array in member.arrays().items()}
-                np.savez(Path(folder) / f"span-{span}.npz", **arrays)
+                stratum.save(Path(folder) / f"span-{span}.npz")
             (Path(folder) / "model.json").write_text(text)
         except OSError as error:
             raise StoreError(f"cannot write the model to {folder}: {error}. Choose a writable folder.") from error
@@ -231,26 +256,15 @@ class QuantileForest:
             settings = stored["settings"]
             horizons = tuple(Horizon(*pair) for pair in settings.pop("horizons"))
             model = cls(horizons=horizons, levels=tuple(settings.pop("levels")), **settings)
-            model.features_ = Features.load(folder)
-            model.strata_ = {int(span): _read(folder / f"span-{span}.npz", int(span)) for span in stored["spans"]}
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, ConfigError, BadZipFile) as error:
+            model.features_, model.series_ = Features.load(folder), pl.read_parquet(folder / "series.parquet")
+            model.strata_ = {
+                int(span): Stratum.load(folder / f"span-{span}.npz", int(span)) for span in stored["spans"]
+            }
+        except _UNREADABLE as error:
             raise StoreError(
                 f"expected a model of this version in {folder}; got: {error}. Run `shelfcast fit` again."
             ) from error
         return model
-
-
-def _read(path: Path, span: int) -> Stratum:
-    """The stratum of one file."""
-    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-        trees = Trees(**{name: file[name] for name in Trees.__dataclass_fields__})
-        leaves = Leaves(**{name: file[name] for name in Leaves.__dataclass_fields__})
-        n_members = sum(name.endswith("_roots") for name in file.files)
-        members = tuple(
-            Boosted(**{name: file[f"mean{k}_{name}"] for name in Boosted.__dataclass_fields__})
-            for k in range(n_members)
-        )
-        return Stratum(span, trees, leaves, Mean(members) if members else None)
 
 
 def _items(panel: Panel) -> Ints:

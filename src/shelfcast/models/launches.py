@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from shelfcast.data.features import WINDOWS
+from shelfcast.data.groups import launched
 from shelfcast.data.panel import Panel
 from shelfcast.errors import StoreError
 from shelfcast.horizons import Horizon
@@ -90,10 +92,10 @@ class LaunchProfile:
 def _launch_sums(panel: Panel, horizon: Horizon) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """(N,) demand of a horizon counted from just before each launch, and whether it counts."""
     start = panel.start.astype(np.int64) + horizon.lead
-    launched = (panel.lengths > 0) & (panel.start > panel.first)
     sums, whole = _sums_at(panel, start, horizon.span)
-    if (launched & whole).any():
-        return sums, launched & whole
+    whole &= launched(panel, WINDOWS[panel.frequency.unit][1])
+    if whole.any():
+        return sums, whole
     return _sums_at(panel, np.full(panel.n_series, panel.last - horizon.span + 1), horizon.span)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ def makers() -> dict[str, Maker]:
         combined,
         distribution_engine,
         forest,
+        forest_point,
         mq,
         mq_transformer,
         patchwork,
@@ -26,7 +28,8 @@ def makers() -> dict[str, Maker]:
     )
 
     single: dict[str, Maker] = {
-        maker.name: maker for maker in (patchwork.Patchwork, forest.QuantileForest, combined.Combined)
+        maker.name: maker
+        for maker in (patchwork.Patchwork, forest_point.ForestPoint, forest.QuantileForest, combined.Combined)
     }
     return {
         **baselines.MODELS,
@@ -63,7 +66,10 @@ def forecaster(
     if name not in table:
         raise ConfigError("model", f"unknown model '{name}'; {nearest(name, table)}")
     maker = table[name]
-    allowed = [field for field in getattr(maker, "__dataclass_fields__", {}) if field not in ("horizons", "levels")]
+    own: Any = maker
+    allowed = (
+        [f.name for f in fields(own) if f.init and f.name not in ("horizons", "levels")] if is_dataclass(own) else []
+    )
     if hasattr(maker, "setting_names"):  # networks sort their settings into records
         allowed = maker.setting_names()
     for setting in settings:

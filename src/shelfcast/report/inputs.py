@@ -54,6 +54,8 @@ class ReportInputs:
     savings : tables of a replay by name, as `simulating` makes them.
     cycle : tables of a cycle's run by name.
     alignment : keys, lead, period, weight: past periods that a forecast attended to.
+    cases : past cases that a forecast leans on, as `QuantileForest.cases` makes them.
+    importance : feature, share: what the model learned from, the largest first.
     attention : products worth a look; found by `worth_a_look` without it.
     max_products : most products with charts; the largest are kept.
     currency : sign put before money, as "£".
@@ -76,6 +78,8 @@ class ReportInputs:
     savings: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     cycle: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     alignment: pl.DataFrame | None = None
+    cases: pl.DataFrame | None = None
+    importance: pl.DataFrame | None = None
     attention: Sequence[Attention] | None = None
     max_products: int = 1200
     currency: str = ""

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from shelfcast.data.panel import Panel
-from shelfcast.report import accuracy, evolution, products
+from shelfcast.report import accuracy, evolution, products, reasons
 from shelfcast.report.aligned import Aligned, align, places_of
 from shelfcast.report.inputs import Attention, Kind, ReportInputs
 from shelfcast.report.look import day, span_text, worth_a_look
@@ -41,6 +41,8 @@ def payload(inputs: ReportInputs) -> dict[str, Any]:
         "past": [] if past is None else products.past_fans(panel, seen, listed, past),
         "evolution": evolution.evolution(panel, seen, listed, past),
         "alignment": evolution.alignment(inputs, seen, listed),
+        "cases": reasons.cases(inputs, listed),
+        "importance": reasons.importance(inputs),
         "scores": products.past_columns(inputs, listed),
         "cycle": turn(inputs.cycle),
         "attention": _attention(inputs, listed, attention),

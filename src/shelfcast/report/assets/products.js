@@ -105,7 +105,7 @@ function productPanel(row) {
     series.past = series.past.filter((p) => p.fan.every((r) => r.every((v) => v !== null)));
     const long = R.view.tiles.some((t) => t[1] > 1);
     box.append(el("section", { "aria-label": "Chart" }, fanLegend(series), fanChart(series, "Demand of " + productName(row) + " by " + R.view.unit), long ? el("p", { class: "quiet" }, `Forecasts of several ${R.view.unit}s are drawn as their mean per ${R.view.unit}.`) : null));
-    box.append(...[evolutionPanel(row), alignmentPanel(row)].filter(Boolean), ...panelTables(row));
+    box.append(...[evolutionPanel(row), alignmentPanel(row), casesPanel(row)].filter(Boolean), ...panelTables(row));
   }
   const i = orderOf.get(row);
   if (i !== undefined) box.append(orderPanel(i));
@@ -128,6 +128,15 @@ function alignmentPanel(row) {
   show(name(shown[0]));
   return el("section", {}, el("div", { class: "bar" }, el("h3", { style: "margin:0" }, `Past ${R.view.unit}s it looked at`), el("span", { class: "grow" }), select), el("p", { class: "quiet" }, "Bars: how much of the attention each got for the forecast of the chosen " + R.view.unit + "; line: what was sold."), place);
 }
+function casesPanel(row) {
+  const c = R.cases, found = c ? c.rows[row] : null;
+  if (!found) return null;
+  const place = el("div", { class: "scroll" }), shown = c.horizons.filter((_, k) => found[k].length);
+  const show = (name) => place.replaceChildren(el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Product"), el("th", { scope: "col", class: "n" }, "weight"), el("th", { scope: "col" }, `Its ${R.view.unit}s that weigh most: units at this product's size`))),
+    el("tbody", {}, found[c.horizons.indexOf(name)].map(([who, weight, dated]) => el("tr", {}, el("th", { scope: "row" }, who), el("td", { class: "n" }, percent(weight, 1)), el("td", {}, dated.map(([date, , units]) => dateText(date) + ": " + num(units)).join(", ")))))));
+  show(shown[0]);
+  return el("section", {}, el("div", { class: "bar" }, el("h3", { style: "margin:0" }, "What this forecast leans on"), el("span", { class: "grow" }), choice("Horizon", shown, show)), el("p", { class: "quiet" }, "Past demand of products that were like this one then; the quantiles are those of hundreds of such cases, of which the heaviest are shown."), place);
+}
 function panelTables(row) {
   const view = R.view, made = [];
   if (P.span && view.spans.length && P.span[row].some((q) => q.some((v) => v !== null))) {
@@ -143,7 +152,7 @@ function orderPanel(i) {
   return el("section", {}, el("h3", {}, "Order"), el("dl", { class: "plain" }, pair("quantity", num(get("quantity"))), o.cost ? pair("value", money(get("cost"))) : null, o.position ? pair("position", num(get("position"))) : null, o.target ? pair("target", num(get("target"))) : null, get("horizon") ? pair("protects (lead+span)", get("horizon")) : null, o.critical_ratio ? pair("critical ratio", num(get("critical_ratio"), 3)) : null, o.arrival || o.arrival_date ? pair("on the shelf", arrivalText(i)) : null), get("why") ? el("p", { class: "why" }, get("why")) : null);
 }
 
-for (const part of [drawTiles, drawTotal, drawCycle, drawLook, drawOrders, drawSavings, drawProducts, drawAccuracy, drawCalibration, drawNavigation]) {
+for (const part of [drawTiles, drawTotal, drawCycle, drawLook, drawOrders, drawSavings, drawProducts, drawAccuracy, drawCalibration, drawImportance, drawNavigation]) {
   try { part(); } catch (error) { recordError(part.name + ": " + error.message); }
 }
 drawWaiting();

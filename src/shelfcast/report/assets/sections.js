@@ -68,6 +68,12 @@ function accuracyCards(part) {
   }
   return made;
 }
+function drawImportance() {
+  if (!R.importance) return;
+  const most = R.importance[0][1];
+  heading("importance", "What the model learned from", `Share of what ${R.accuracy?.chosen || "the model"} gained by each feature, over all products and horizons.`);
+  byId("importance").append(el("div", { class: "card" }, el("table", { class: "shares" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Feature"), el("th", { scope: "col", class: "n" }, "share"), el("th", { scope: "col", "aria-label": "Bar" }))), el("tbody", {}, R.importance.map(([name, share]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "n" }, percent(share, 1)), el("td", { style: "width:55%" }, share > most ? null : el("div", { class: "share", style: `width:${(100 * share) / most}%` }))))))));
+}
 function drawCalibration() {
   const made = R.calibration;
   if (!made) return empty("calibration", "Calibration", "No calibration was given: it needs a backtest.");
@@ -116,7 +122,7 @@ function drawCycle() {
   }
 }
 function drawNavigation() {
-  const names = { total: "Total", ...(R.cycle ? { cycle: "Since last time" } : {}), look: "Worth a look", orders: "Orders", savings: "Savings", products: "Products", accuracy: "Accuracy", calibration: "Calibration", glossary: "How to read" };
+  const names = { total: "Total", ...(R.cycle ? { cycle: "Since last time" } : {}), look: "Worth a look", orders: "Orders", savings: "Savings", products: "Products", accuracy: "Accuracy", calibration: "Calibration", ...(R.importance ? { importance: "Learned from" } : {}), glossary: "How to read" };
   const links = Object.entries(names).map(([id, text]) => [byId(id), el("a", { href: "#" + id }, text)]);
   byId("nav").append(...links.map(([, link]) => link));
   for (const [name, value] of R.header.facts) byId("facts").append(el("dt", {}, name), el("dd", {}, value));

@@ -1,0 +1,153 @@
+"""The forest's parts: a grower against one written out, boosted means, cases, and edges of data."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from shelfcast.data.groups import launched
+from shelfcast.errors import NotFittedError
+from shelfcast.horizons import Horizon
+from shelfcast.models.binning import Bins, Table
+from shelfcast.models.boosting import FLOOR, boosted, held_out_mean
+from shelfcast.models.drawing import draw_rows
+from shelfcast.models.forest import QuantileForest
+from shelfcast.models.table import load
+from shelfcast.models.trees import Growth, grow_trees
+from shop import panel_of
+
+HORIZONS = (Horizon(0), Horizon(6), Horizon(0, 7))
+SMALL = {"n_rows": 4_000, "n_trees": 12, "min_leaf": 10}
+
+
+def table_of(values):
+    values = np.asarray(values, dtype=np.float32)
+    bins = Bins.learn(values)
+    return Table.joined(bins, [bins.cells(values)])
+
+
+def best_split(values, target, min_leaf):
+    """Feature, threshold and children's sizes of the split with the least squared error, by trying all."""
+    best = (np.inf, None)
+    for f in range(values.shape[1]):
+        for cut in np.unique(values[:, f])[:-1]:
+            left = values[:, f] <= cut
+            if min(left.sum(), (~left).sum()) < min_leaf:
+                continue
+            error = sum(((part - part.mean()) ** 2).sum() for part in (target[left], target[~left]))
+            if error < best[0] - 1e-9:
+                best = (error, (f, int(left.sum()), int((~left).sum())))
+    return best[1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_first_split_is_the_best_of_all(seed):
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 8, (300, 4)).astype(np.float32)
+    target = values[:, 1] * 2.0 + (values[:, 3] > 3) * rng.normal(4, 1, 300) + rng.normal(0, 0.5, 300)
+    growth = Growth(n_trees=1, min_leaf=20, n_kept=4, item_share=1.0, feature_share=1.0)
+    trees = grow_trees(table_of(values), target, np.arange(300), growth, seed)
+    feature, n_left, n_right = best_split(values, target, 20)
+    root = int(trees.roots[0])
+    chosen = int(trees.feature[root])
+    assert (
+        -2 - chosen if chosen < -1 else chosen
+    ) == feature  # nothing is missing, so that it does not matter where to
+    left = values[:, feature] <= trees.threshold[root]
+    assert (left.sum(), (~left).sum()) == (n_left, n_right)
+
+
+def test_boosted_means_are_near_the_truth_and_unbiased():
+    rng = np.random.default_rng(3)
+    values = rng.uniform(0, 1, (20_000, 3)).astype(np.float32)
+    truth = np.exp(1.5 * values[:, 0] - values[:, 1])
+    target = rng.poisson(truth).astype(np.float64)
+    made, log_mean = boosted(table_of(values), target, np.arange(len(target)), rng)
+    assert np.exp(log_mean).mean() == pytest.approx(target.mean(), rel=0.02)
+    assert np.corrcoef(np.exp(log_mean), truth)[0, 1] > 0.95
+    np.testing.assert_allclose(made.log_mean(values), log_mean, atol=0.02)  # bins against numbers
+
+
+def test_held_out_means_have_not_seen_their_block():
+    """The target is another number in each block of dates: a booster that saw a row's block would know it."""
+    rng = np.random.default_rng(5)
+    date = rng.integers(0, 40, 8_000)
+    values = np.column_stack([date, rng.normal(size=8_000)]).astype(np.float32)
+    target = np.where(date // 10 == 1, 9.0, 1.0)
+    mean, scale = held_out_mean(table_of(values), target, date, 10, rng)
+    assert np.median(scale[date // 10 == 1]) < 3  # its folds are the blocks 0 and 2, all ones
+    assert (scale >= FLOOR).all()
+    assert (mean.of(values) >= FLOOR).all()
+
+
+@pytest.mark.parametrize("two_stage", [False, True])
+def test_cases_weigh_one_together(two_stage, shop_panel):
+    """All series together weigh one, those that are kept no more, and none is from after training."""
+    panel = shop_panel
+    model = QuantileForest(HORIZONS, (0.5,), two_stage=two_stage, **SMALL).fit(panel.as_of(panel.last - 30))
+    origin = panel.last - 20
+    series = [0, 2, 4]
+    found = model.cases(panel, origin, series, most=10_000)
+    shares = found.unique(["item", "lead", "span", "case_item"]).group_by("item", "lead", "span")
+    weights = shares.agg(pl.col("series_weight").sum())["series_weight"]
+    np.testing.assert_allclose(weights, 1.0, rtol=1e-6)
+    assert len(weights) == len(series) * len(HORIZONS)
+    wide = found.group_by("item", "lead", "span").agg(kept=pl.col("weight").sum())
+    assert (wide["kept"] <= 1 + 1e-9).all()
+    assert (found["last"].to_physical() <= panel.last - 30).all()  # nothing that training had not seen
+    top = model.cases(panel, origin, series, most=1)
+    assert top.n_unique(["item", "lead", "span", "case_item"]) == len(series) * len(HORIZONS)
+    assert (top["weight"] <= top["series_weight"] + 1e-9).all()
+
+
+def test_cases_need_a_fit_and_survive_saving(tmp_path, shop_panel):
+    panel = shop_panel
+    with pytest.raises(NotFittedError, match="nothing to explain"):
+        QuantileForest(HORIZONS).cases(panel, panel.last, [0])
+    model = QuantileForest(HORIZONS, (0.5,), two_stage=True, **SMALL).fit(panel)
+    model.save(tmp_path / "m")
+    again = load(tmp_path / "m")
+    assert again.cases(panel, panel.last, [1]).equals(model.cases(panel, panel.last, [1]))
+    np.testing.assert_array_equal(again.predict(panel, [panel.last]).values, model.predict(panel, [panel.last]).values)
+
+
+def test_constant_demand_is_forecast_as_it_is():
+    panel = panel_of(np.full((4, 200), 7))
+    made = QuantileForest(HORIZONS, (0.1, 0.5, 0.9), **SMALL).fit(panel).predict(panel, [panel.last])
+    np.testing.assert_allclose(made.values[:, 0, 0], 7.0, rtol=0.02)
+    np.testing.assert_allclose(made.values[:, 0, 2], 49.0, rtol=0.02)
+
+
+def test_fewer_rows_than_a_leaf_needs():
+    panel = panel_of([[3, 4, 5]])
+    made = QuantileForest((Horizon(0),), (0.1, 0.9), min_leaf=40).fit(panel).predict(panel, [panel.last])
+    assert np.isfinite(made.values).all()
+    assert 0 < made.values[0, 0, 0, 1] < 50
+
+
+def test_a_category_unseen_and_a_line_without_a_column():
+    """Another department than any in training, with no static value at all: sound, and near its own level."""
+    panel = panel_of(np.random.default_rng(0).poisson(6, (8, 300)), static={"department": ["toys"] * 4 + ["food"] * 4})
+    model = QuantileForest((Horizon(0),), (0.5,), **SMALL).fit(panel.take(slice(0, 4)))
+    for column in (["tools"] * 8, [None] * 8):
+        other = panel_of(np.random.default_rng(1).poisson(6, (8, 300)), static={"department": column})
+        made = model.predict(other, [other.last])
+        assert np.isfinite(made.values).all()
+        assert 3 < np.median(made.values) < 9
+
+
+@pytest.mark.parametrize(("length", "first_launch"), [(300, 29), (40, 10), (3, 1)])
+def test_a_launch_is_later_than_the_beginning_of_the_data(length, first_launch):
+    starts = np.arange(length)
+    panel = panel_of([np.ones(length - s) for s in starts], starts=starts)
+    assert np.flatnonzero(launched(panel, 28))[0] == first_launch
+    assert not launched(panel_of([[], [1.0, 2.0]], starts=[0, 0], last=1), 28).any()
+
+
+def test_where_the_data_begin_nothing_is_a_launch():
+    """A product first sold on the second day of the data is drawn as no launch, and no row is from the first weeks."""
+    panel = panel_of([np.full(300, 5), np.full(299, 5), np.full(299, 5)], starts=[0, 1, 1])
+    rows = draw_rows(panel, np.arange(3), 1, 2_000, np.random.default_rng(0))
+    assert len(rows) == pytest.approx(1_800, abs=100)  # the tenth of launches is empty
+    assert rows.origin.min() >= panel.first + 28
+    later = panel_of([np.full(300, 5), np.full(150, 5)], starts=[0, 150])
+    assert (draw_rows(later, np.arange(3), 1, 2_000, np.random.default_rng(0)).origin == 149).any()
