@@ -1,4 +1,4 @@
-"""The example of Favorita, on a small generated folder of the competition's layout; the competition's file is not here."""
+"""The example of Favorita, on a small generated folder of the layout; the file itself is not here."""
 
 import math
 import tomllib
@@ -54,7 +54,7 @@ def test_the_recipe_reads_forecasts_and_scores_a_folder_of_the_competition(tmp_p
     train = pl.read_csv(tmp_path / "train.csv", try_parse_dates=True)
     sold = train.filter(pl.col("date") == date(2016, 5, 31), store_nbr=44, item_nbr=105574)["unit_sales"]
     place = panel.series.with_row_index().filter(item="105574", location="44")["index"][0]
-    last, seen = panel.window(panel.last, panel.last)
+    last, _ = panel.window(panel.last, panel.last)
     assert last[place, 0] == np.float32(math.log1p(sold[0] if len(sold) else 0))
     back = int(panel.frequency.to_period("2016-03-01"))
     returned = panel.series["item"].to_numpy() == "103665"
