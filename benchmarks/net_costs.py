@@ -5,7 +5,9 @@
 Demand is drawn: years of days with a weekly season, 28 horizons, nine levels, default settings. A step's floating-point
 operations are those of its matrix products and attention as torch counts them (an LSTM's are not among them); the
 machine's rate is that of a product of 2,048 x 2,048 matrices. Times are CPU seconds. Memory is what the resident set
-grows by beyond the panel, each case in a process of its own.
+grows by beyond the panel, each case in a process of its own. `--stream N ...` forecasts a memory-mapped panel of N
+series into a memory-mapped array instead and prints the most that the process held: pages of its own, which cannot be
+given back, and pages of files, which the system takes back when it needs them.
 """
 
 import argparse
@@ -13,8 +15,12 @@ import multiprocessing
 import os
 import resource
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -126,10 +132,86 @@ def memory(name: str, n_series: int, what: str) -> None:
     print(f"{name:14} {what:10} {n_series:8,} series ({len(panel.demand):,} rows): {grown:6.0f} MB more", flush=True)
 
 
+def mapped(n_series: int, folder: Path, size: int = 10_000) -> Panel:
+    """The drawn panel of 10,000 series over and over, its rows in files, memory-mapped."""
+    few = drawn(min(n_series, size))
+    rows = {}
+    for name in ("demand", "observed"):
+        part = getattr(few, name)
+        whole = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", part.dtype, (n_series * N_DAYS,))
+        for begin in range(0, len(whole), len(part)):
+            whole[begin : begin + len(part)] = part[: len(whole) - begin]
+        whole.flush()
+        del whole
+        rows[name] = np.load(folder / f"{name}.npy", mmap_mode="r")
+    return replace(
+        few,
+        series=pl.DataFrame({"item": pl.int_range(n_series, eager=True).cast(pl.String)}),
+        start=np.full(n_series, FIRST, dtype=np.int32),
+        indptr=np.arange(n_series + 1, dtype=np.int64) * N_DAYS,
+        past=np.zeros((n_series * N_DAYS, 0), dtype=np.float32),
+        known=np.zeros((n_series * N_DAYS, 0), dtype=np.float32),
+        place=np.zeros(n_series, dtype=np.int32),
+        **rows,
+    )
+
+
+def held() -> tuple[float, float]:
+    """Megabytes of the process: its own pages, and pages of files."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    own, files = (float(lines[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
+    return own, files
+
+
+def streaming(name: str, n_series: int) -> None:
+    """Print what forecasts of a memory-mapped panel, written as they come, take."""
+    torch.set_num_threads(1)
+    model = forecaster(name, horizons=HORIZONS, levels=M5_LEVELS, steps=2).fit(drawn(100))
+    most, done = [held()], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            most.append(held())
+
+    with tempfile.TemporaryDirectory() as where:
+        panel = mapped(n_series, Path(where))
+        shape = (n_series, HORIZONS, len(M5_LEVELS))
+        made = np.lib.format.open_memmap(Path(where) / "made.npy", "w+", np.float32, shape)
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        begin, place = time.process_time(), 0
+        for piece in model.stream(panel, [panel.last]):
+            made[place : place + len(piece.values)] = piece.values[:, 0]
+            place += len(piece.values)
+        made.flush()
+        cost = time.process_time() - begin
+        done.set()
+        watcher.join()
+    own, files = np.max(most, axis=0)
+    print(
+        f"{name:14} streamed {n_series:9,} series: {n_series / cost:6,.0f} a CPU second, {cost:.0f} s; at most "
+        f"{own:,.0f} MB of its own, {files:,.0f} MB of files",
+        flush=True,
+    )
+
+
+def apart(work: Callable[..., None], *given: Any) -> None:
+    """Run in a process of its own."""
+    worker = multiprocessing.get_context("spawn").Process(target=work, args=given)
+    worker.start()
+    worker.join()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", default=["mq-cnn", "mqtransformer"])
-    models = parser.parse_args().models
+    parser.add_argument("--stream", type=int, nargs="*", default=[], help="numbers of series to stream instead")
+    given = parser.parse_args()
+    models = given.models
+    if given.stream:
+        for size in given.stream:
+            apart(streaming, models[0], size)
+        return 0
     torch.set_num_threads(1)
     rate, panel = machine_rate(), drawn(2_000)
     print(f"a product of large matrices: {rate / 1e9:.1f} GFLOP a CPU second")
@@ -137,12 +219,9 @@ def main() -> int:
         training(name, panel, rate)
     for name in models:
         prediction(name, panel)
-    context = multiprocessing.get_context("spawn")
     for what, sizes in (("training", (1_000, 10_000, 100_000)), ("prediction", (1_000, 10_000))):
         for size in sizes:
-            worker = context.Process(target=memory, args=(models[0], size, what))
-            worker.start()
-            worker.join()
+            apart(memory, models[0], size, what)
     return 0
 
 

@@ -1,11 +1,14 @@
 """Networks on the M5 sample under protocol V9: one network for 2,405 products and the 154 series of levels 1 to 9.
 
-    python benchmarks/nets.py [MODEL] [SETTING=VALUE ...] [--seeds N]
+    python benchmarks/nets.py [MODEL] [SETTING=VALUE ...] [--seeds N] [--combine N] [--products]
 
 Frozen at d_1857, scored at nine origins d_1857 .. d_1913, 28 days, nine levels; one thread. L12 and A9 are the WSPL of
 products and the mean WSPL of levels 1 to 9; "r" is after rounding to whole units; WQL, revision (of a quantile of the
 same day from one origin to the next) and EV (excess volatility) are of products. CPU seconds: `fit`, `predict`.
-`--from DAY` freezes at another day, to choose settings on earlier origins.
+`--from DAY` freezes at another day, to choose settings on earlier origins. "covers" are P(y < q) .. P(y <= q) of
+products at .165 .5 .835 .975 in whole units, of the last seed. `--combine N` also scores the mean of what the same
+network said of a day at its latest N origins a week apart; `--products` leaves levels 1 to 9 out of training (and A9);
+`--asked LEVEL ...` asks for other levels than those of training and prints what they and the totals' cover.
 """
 
 import argparse
@@ -23,34 +26,63 @@ import torch
 
 import m5_data
 from attention import scored
-from shelfcast.evaluation import evaluate
+from leaderboard import coverage
+from shelfcast.evaluation import calibration, evaluate
+from shelfcast.forecast import Forecast
 from shelfcast.models.base import M5_LEVELS
+from shelfcast.models.combined import Combined
 from shelfcast.models.table import forecaster
 
+TOTALS = slice(-154, None)
 COLUMNS = ("L12", "r", "A9", "WQL", "revision", "EV", "fit s", "predict")
 
 
-def figures(name: str, settings: dict[str, Any], seed: int, day: int) -> list[float]:
-    """A row of the table."""
-    origins = tuple(m5_data.period(day + 7 * week) for week in range(9))
-    panel, n_products, weights = m5_data.everything()
-    products, (totals, _) = m5_data.products(), m5_data.aggregates()
-    model = forecaster(name, horizons=28, levels=M5_LEVELS, **settings)
+def row(made: Forecast, fit: float, predict: float) -> list[float]:
+    """A row of the table: scores of products, of totals where they were forecast, and seconds."""
+    products, (totals, weights) = m5_data.products(), m5_data.aggregates()
+    n_products = products.n_series
+    single = replace(made.take(slice(0, n_products)), series=products.series.select(products.keys))
+    scores = [
+        evaluate(single, products, metrics=["wspl"])["value"][0],
+        evaluate(single.rounded(), products, metrics=["wspl"])["value"][0],
+        float("nan"),
+    ]
+    if made.series.height > n_products:
+        high = replace(made.take(slice(n_products, None)), series=totals.series.select(totals.keys))
+        scores[2] = evaluate(high, totals, metrics=["wspl"], weights=weights)["value"][0]
+    whole = scored(single, products)
+    return [*map(float, scores), whole[0], whole[3], whole[5], fit, predict]
+
+
+def forecasts(given: argparse.Namespace, settings: dict[str, Any], seed: int) -> list[tuple[Forecast, float, float]]:
+    """Forecasts of a network and CPU seconds of `fit` and `predict`; then, if asked for, of its combined origins."""
+    origins = tuple(m5_data.period(given.day + 7 * week) for week in range(9))
+    panel, n_products, _ = m5_data.everything()
+    panel = panel.take(np.arange(n_products)) if given.products else panel
+    model = forecaster(given.model, horizons=28, levels=M5_LEVELS, **settings)
     begin = time.process_time()
     model.fit(panel.as_of(origins[0]), seed=seed)
-    middle = time.process_time()
-    made = model.predict(panel, origins)
-    end = time.process_time()
-    single = replace(made.take(slice(0, n_products)), series=products.series.select(products.keys))
-    high = replace(made.take(slice(n_products, None)), series=totals.series.select(totals.keys))
-    scores = [
-        evaluate(single, products, metrics=["wspl"]),
-        evaluate(single.rounded(), products, metrics=["wspl"]),
-        evaluate(high, totals, metrics=["wspl"], weights=weights),
-    ]
-    whole = scored(single, products)
-    moved = (whole[0], whole[3], whole[5])
-    return [*(float(score["value"][0]) for score in scores), *moved, middle - begin, end - middle]
+    fit = time.process_time() - begin
+    models = [model]
+    if given.combine > 1:
+        models.append(Combined(model.horizons, model.levels, given.model, settings, given.combine).around(model))
+    made = []
+    for each in models:
+        begin = time.process_time()
+        made.append((each.predict(panel, origins), fit, time.process_time() - begin))
+    if given.asked:
+        model.levels = tuple(given.asked)
+        covered(model.predict(panel, origins))
+    return made
+
+
+def covered(made: Forecast) -> None:
+    """Print P(y < q) .. P(y <= q) of products and of totals, in whole units, at every level."""
+    products, (totals, _) = m5_data.products(), m5_data.aggregates()
+    for label, truth, rows in (("products", products, slice(0, products.n_series)), ("totals", totals, TOTALS)):
+        part = replace(made.take(rows), series=truth.series.select(truth.keys))
+        table = calibration(part.rounded(), truth).sort("level").select("level", "below", "at_most").iter_rows()
+        print(f"{label:9}" + "  ".join(f"{level}: {low:.3f}-{high:.3f}" for level, low, high in table), flush=True)
 
 
 def main() -> int:
@@ -58,6 +90,10 @@ def main() -> int:
     parser.add_argument("model", nargs="?", default="mq-cnn")
     parser.add_argument("settings", nargs="*", default=[], help="as steps=4500; the defaults otherwise")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--combine", type=int, default=1, help="origins a week apart that are averaged")
+    parser.add_argument("--asked", type=float, nargs="*", default=[], help="levels that were not trained")
+    parser.add_argument("--products", action="store_true", help="leave levels 1 to 9 out")
     parser.add_argument("--from", dest="day", type=int, default=m5_data.ORIGIN_DAYS[0], help="day of the first origin")
     given = parser.parse_args()
     if not m5_data.FOLDER.is_dir():
@@ -66,11 +102,17 @@ def main() -> int:
     torch.set_num_threads(1)
     settings = {key: json.loads(value) for key, value in (text.split("=", 1) for text in given.settings)}
     print(f"{given.model} {settings}\n{'seed':>6}" + "".join(f"{name:>9}" for name in COLUMNS))
-    rows = []
-    for seed in range(given.seeds):
-        rows.append(figures(given.model, settings, seed, given.day))
-        print(f"{seed:6}" + "".join(f"{value:9.4f}" for value in rows[-1]), flush=True)
-    print(f"{'mean':>6}" + "".join(f"{value:9.4f}" for value in np.mean(rows, axis=0)))
+    rows: list[list[list[float]]] = []
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
+        made = forecasts(given, settings, seed)
+        rows.append([row(*part) for part in made])
+        for figures in rows[-1]:
+            print(f"{seed:6}" + "".join(f"{value:9.4f}" for value in figures), flush=True)
+    for figures in np.mean(rows, axis=0):
+        print(f"{'mean':>6}" + "".join(f"{value:9.4f}" for value in figures))
+    products = m5_data.products()
+    single = replace(made[0][0].take(slice(0, products.n_series)), series=products.series.select(products.keys))
+    print(f"covers {coverage(single.rounded(), products)}")
     return 0
 
 

@@ -81,6 +81,7 @@ def main() -> int:
         ("patchwork without price, pooled errors", "patchwork", {"rules": [PLAIN], "own_share": 0.0}),
         ("patchwork, pooled errors", "patchwork", {"group": "category", "own_share": 0.0}),
         ("patchwork", "patchwork", {"group": "category"}),
+        ("sparse quantile random forest", "sqrf", {}),
     ]
     for label, name, settings in entries:
         begin = time.process_time()

@@ -104,6 +104,7 @@ class NetworkForecaster:
         fitted = self._fitted("call fit(panel) before predict")
         refuse_unknown(panel, origins)
         fitting.check_columns(fitted, panel)
+        fitting.check_horizons(fitted, self.horizons)
         fitted = fitting.on_device(fitted, self.compute)
         whole_blocks = self.network.encoder == "lstm"
         for said in prediction.predict(

@@ -96,7 +96,7 @@ class Layout:
     horizons : K horizons.
     reach, forks : periods the encoder looks back on, and possible origins of a window.
     left_out : parts of the inputs that are not given, among `settings.PARTS` (for comparisons).
-    sold : past column with what was sold in periods that were not observed (sold out), a lower bound on demand.
+    sold : past column with what was sold in periods that were not observed or ended sold out: a lower bound on demand.
     made : hand-made features to read beside, if any.
     keys : periods before the first possible origin whose vectors are wanted too, for attention.
     around : periods beyond the last lead whose plans are read, for positions.
@@ -314,21 +314,29 @@ def _level_place(layout: Layout) -> int:
     return sum(layout.columns.levels[:place]) if layout.columns.levels[place] else 0
 
 
+def _past(panel: Panel, name: str, raw_past: Floats, target: Ints) -> Floats:
+    """Values (B, O, L) of a past column at the target periods; 0 where there are none."""
+    return np.asarray(np.nan_to_num(raw_past[..., panel.names.past.index(name)])[:, target])
+
+
 def _labels(
     window: Window, level: Level, layout: Layout, raw_past: Floats, at: Ints, periods: Ints, panel: Panel
 ) -> dict[str, Any]:
     """Labels over scale and span, their weight, and which are lower bounds.
 
-    A window of which at least half was observed counts, raised to its length; one with less is a lower bound where
-    units sold in the other periods are known, and else no label. Before its first row a series has no origin, but for
-    the longest horizon's periods before the launch of one that the panel saw begin.
+    A window of which at least half was observed counts, raised to its length; one where units sold in the other
+    periods are known is a lower bound, and one with less no label. With `sold`, periods that the panel says ended sold
+    out are such others, too: what was sold then, not the completed demand, is the bound. Before its first row a series
+    has no origin, but for the longest horizon's periods before the launch of one that the panel saw begin.
     """
     target = at[:, None] + 1 + np.arange(layout.n_leads)
     units, seen = window.demand[:, target], window.seen[:, target]
     sold = np.zeros_like(units)
     if layout.sold is not None:
-        place = panel.names.past.index(layout.sold)
-        sold = np.nan_to_num(raw_past[..., place])[:, target] * (1 - seen)
+        if panel.names.sold_out is not None:
+            kept = _past(panel, panel.names.sold_out, raw_past, target) <= 0
+            units, seen = units * kept, seen * kept
+        sold = _past(panel, layout.sold, raw_past, target) * (1 - seen)
     means, leads = averaging(layout.horizons)
     if means is None:
         total, share, floor = units[..., leads], seen[..., leads], sold[..., leads]

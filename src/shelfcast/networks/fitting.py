@@ -30,6 +30,7 @@ from shelfcast.periods import Frequency
 
 _SHIFTS = "shifts"
 _LEAST_STEP = 1e-3
+_MOST_ERROR = 10.0  # scales of a series: one spike is not the error of all others
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ def past_errors(trainer: Trainer, n_batches: int = 8) -> NDArray[np.float64]:
         assert batch.weight is not None
         with torch.no_grad():
             error = batch.labels - trainer.forward(batch)[..., 0].cpu().numpy()
+        error = error.clip(-_MOST_ERROR, _MOST_ERROR)
         for k in range(n_horizons):
             found[k].append(error[..., k][batch.weight[..., k] > 0])
     made = [np.concatenate(part) if part else np.zeros(0) for part in found]
@@ -164,6 +166,22 @@ def past_errors(trainer: Trainer, n_batches: int = 8) -> NDArray[np.float64]:
     everything = everything if len(everything) else np.linspace(-0.5, 0.5, 101)
     shifts = np.stack([np.quantile(e if len(e) >= 50 else everything, levels) for e in made])
     return np.maximum.accumulate(shifts + _LEAST_STEP * np.arange(len(levels)), axis=1)
+
+
+def check_horizons(fitted: Fitted, wanted: tuple[Horizon, ...]) -> None:
+    """ConfigError where a network was not trained for the horizons asked of it."""
+    trained = fitted.layout.horizons
+    if wanted != trained:
+        advice = "ask for those, or fit it again for the others"
+        raise ConfigError(
+            "forecast.horizons",
+            f"expected the horizons the network was trained for, {_named(trained)}; got {_named(wanted)}",
+            advice,
+        )
+
+
+def _named(horizons: tuple[Horizon, ...]) -> str:
+    return ", ".join(f"{h.lead}+{h.span}" for h in horizons)
 
 
 def check_columns(fitted: Fitted, panel: Panel) -> None:

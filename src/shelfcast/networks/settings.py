@@ -32,7 +32,7 @@ class NetworkConfig:
         None.
     static : columns of the series to read; all but the item's key if None.
     left_out : parts of the inputs to leave out: `static`, `known`, `calendar`, `lags`, `state`, `past`.
-    sold : past column with what was sold in periods that were not observed: a lower bound on demand.
+    sold : past column with what was sold in periods that were not observed or ended sold out: a lower bound on demand.
     features : whether the forest's hand-made features are read, too.
     """
 
