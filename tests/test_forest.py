@@ -12,7 +12,8 @@ from shelfcast.models.boosting import FLOOR, boosted, held_out_mean
 from shelfcast.models.drawing import draw_rows
 from shelfcast.models.forest import QuantileForest
 from shelfcast.models.table import load
-from shelfcast.models.trees import Growth, grow_trees
+from shelfcast.models.tree_kernels import COUNT_BITS
+from shelfcast.models.trees import Growth, grow_trees, pack_weighted
 from shop import panel_of
 
 HORIZONS = (Horizon(0), Horizon(6), Horizon(0, 7))
@@ -151,3 +152,21 @@ def test_where_the_data_begin_nothing_is_a_launch():
     assert rows.origin.min() >= panel.first + 28
     later = panel_of([np.full(300, 5), np.full(150, 5)], starts=[0, 150])
     assert (draw_rows(later, np.arange(3), 1, 2_000, np.random.default_rng(0)).origin == 149).any()
+
+
+def test_a_column_joins_a_table_behind_the_others():
+    values = np.random.default_rng(5).normal(size=(200, 3)).astype(np.float32)
+    values[np.random.default_rng(7).random(values.shape) < 0.3] = np.nan
+    more = np.random.default_rng(6).normal(size=200).astype(np.float32)
+    joined, whole = table_of(values).with_column(more), table_of(np.column_stack([values, more]))
+    assert np.array_equal(joined.bins.edges, whole.bins.edges)
+    assert np.array_equal(joined.bins.starts, whole.bins.starts)
+    assert np.array_equal(joined.cells, whole.cells)
+    assert np.array_equal(joined.indptr, whole.indptr)
+
+
+def test_packed_weights_keep_signed_sums_and_weights():
+    target, weight = np.array([-2.0, 1.0, 0.5]), np.array([1.0, 2.0, 3.0])
+    total = int(pack_weighted(target, weight, 100).sum())
+    assert total & ((1 << COUNT_BITS) - 1) == 300
+    assert total >> COUNT_BITS == pytest.approx(-0.5 / 2.0 * 8191, abs=2)

@@ -101,6 +101,22 @@ class Table:
             at += len(block)
         return cls(bins, cells, np.concatenate(indptr))
 
+    def with_column(self, values: Floats) -> "Table":
+        """A table with one more feature (J,), present in every row, behind the others."""
+        own = Bins.learn(values[:, None])
+        bins = Bins(
+            np.concatenate([self.bins.edges, own.edges]), np.append(self.bins.starts, self.bins.n_bins + own.n_bins)
+        )
+        cells, indptr = (
+            np.empty(len(self.cells) + self.n_rows, dtype=bins.kind),
+            self.indptr + np.arange(self.n_rows + 1),
+        )
+        last = np.zeros(len(cells), dtype=bool)
+        last[indptr[1:] - 1] = True
+        cells[~last] = self.cells
+        cells[last] = own.cells(values[:, None])[0] + self.bins.n_bins
+        return Table(bins, cells, indptr)
+
     @property
     def n_rows(self) -> int:
         """Number of rows."""

@@ -1,8 +1,9 @@
 """Boosted trees for a positive mean: the scale of the forest's second stage.
 
 Gradient boosting of the Poisson quasi-likelihood with a log link (Friedman 2001; the estimate is consistent for any
-positive mean): a round grows a small tree on `y - mu` of some rows and features, and its leaves step by
-`rate x sum(y - mu) / sum(mu)`. Trees come from the forest's own grower, on the same table of bins.
+positive mean): a round grows a small tree on some rows and features by the drop of the likelihood's quadratic model,
+`sum(y - mu)^2 / sum(mu)` (Chen and Guestrin 2016), and its leaves step by `rate x sum(y - mu) / sum(mu)`. Trees come
+from the forest's own grower, on the same table of bins.
 
 Training rows must not be scaled by a mean that has seen them. Folds are blocks of target dates, so that the held-out
 mean meets dates it does not know, as a forecast does; folds of items would hold out more than a forecast misses.
@@ -15,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfcast.models.binning import Table
-from shelfcast.models.trees import Grown, grow_one, pack
+from shelfcast.models.trees import Grown, grow_one, pack_weighted
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-ROUNDS, RATE, DEPTH, MIN_LEAF = 100, 0.12, 3, 100
-ROW_SHARE, FEATURE_SHARE = 0.3, 0.5
+ROUNDS, RATE, DEPTH, MIN_LEAF = 60, 0.15, 5, 100
+ROW_SHARE, FEATURE_SHARE = 0.5, 0.5
+UNIT = 4  # steps of a mean weight while trees grow
 _CLIP = (0.0005, 0.9995)  # quantiles of the gradient beyond which it is cut
 _STEP = 2.0  # longest step of a leaf before the rate
 FLOOR = 0.05  # of a scale: no mean is smaller
@@ -72,7 +74,7 @@ def boosted(table: Table, target: Doubles, pool: Ints, rng: np.random.Generator)
         features = np.sort(rng.choice(n_features, n_seen, replace=False))
         mean = np.exp(log_mean[rows])
         gradient = np.clip(target[rows] - mean, *np.quantile(target[rows] - mean, _CLIP))
-        grown = grow_one(table, pack(gradient), rows, features, MIN_LEAF, DEPTH)
+        grown = grow_one(table, pack_weighted(gradient, mean, UNIT), rows, features, MIN_LEAF, DEPTH, UNIT)
         value = _steps(grown, rows, gradient, mean)
         tree_kernels.add_binned(
             table.cells, table.indptr, pool, starts, grown.feature, grown.split, grown.left, one, value, log_mean

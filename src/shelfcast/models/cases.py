@@ -57,7 +57,7 @@ def heaviest(
         if span not in strata or not len(sold):
             continue
         values, scale, weight = table.grid(sold, np.full(len(sold), origin), leads, np.full(len(leads), span))
-        size = strata[span].size(values, scale * weight)
+        values, size = strata[span].seen(values, scale * weight)
         for begin in range(0, len(values), _BLOCK):
             row, place, first, share, total, ratio = _of_rows(strata[span], values[begin : begin + _BLOCK], most)
             row += begin

@@ -27,7 +27,7 @@ from shelfcast.models.base import DEFAULT_LEVELS, Ability, refuse_unknown
 from shelfcast.models.boosting import held_out_mean
 from shelfcast.models.cases import heaviest
 from shelfcast.models.leaves import Leaves
-from shelfcast.models.stratum import Stratum
+from shelfcast.models.stratum import EXPECTED, Stratum, log_units
 from shelfcast.models.trees import Growth, grow_trees
 
 Ints = NDArray[np.int64]
@@ -124,12 +124,12 @@ class QuantileForest:
             made = training_table(panel, features, drawn, rng)
             if not len(made.rows):
                 continue
-            scaled, first_stage = made.target / made.size, None
+            table, scaled, first_stage = made.table, made.target / made.size, None
             if self.two_stage:
                 date, block = made.rows.origin + made.rows.lead + 1, round(panel.frequency.year / 4)
-                first_stage, scale = held_out_mean(made.table, scaled, date, block, rng)
-                scaled = scaled / scale
-            trees = grow_trees(made.table, np.sqrt(scaled), items[made.rows.series], self._growth, seed)
+                first_stage, scale = held_out_mean(table, scaled, date, block, rng)
+                table, scaled = table.with_column(log_units(made.size * scale)), scaled / scale
+            trees = grow_trees(table, np.sqrt(scaled), items[made.rows.series], self._growth, seed)
             strata[span] = Stratum(span, trees, Leaves.of(trees, scaled, made.rows), first_stage)
         self.features_, self.strata_, self.series_ = features, strata, panel.series.select(panel.keys)
         return self
@@ -226,7 +226,7 @@ class QuantileForest:
         """Feature -> share of the gain of all splits, largest first."""
         if self.features_ is None:
             raise NotFittedError(f"'{self.name}' has not been fitted; there is nothing to explain.")
-        names = self.features_.names
+        names = (*self.features_.names, *([EXPECTED] if self.two_stage else []))
         found = [stratum.trees.importance(len(names)) for stratum in self.strata_.values()]
         total = np.mean(found, axis=0) if found else np.zeros(len(names))
         return {names[f]: float(total[f]) for f in np.argsort(-total, kind="stable")}

@@ -11,6 +11,13 @@ from shelfcast.models.boosting import Boosted, Mean
 from shelfcast.models.leaves import Leaves
 from shelfcast.models.trees import Trees
 
+EXPECTED = "expected units"  # the feature that a mean adds
+
+
+def log_units(expected: NDArray[Any]) -> NDArray[np.float32]:
+    """(J,) expected units as a feature: counts scatter by how many are expected."""
+    return np.asarray(np.log(np.maximum(expected, 1e-6)), dtype=np.float32)
+
 
 @dataclass(frozen=True)
 class Stratum:
@@ -25,11 +32,17 @@ class Stratum:
         self, features: NDArray[np.float32], levels: tuple[float, ...], size: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Quantiles (J, Q) and means (J,) of rows of features (J, F), with units of 1 (J,)."""
-        return self.leaves.quantiles(self.trees.leaves(features), levels, self.size(features, size))
+        seen, size = self.seen(features, size)
+        return self.leaves.quantiles(self.trees.leaves(seen), levels, size)
 
-    def size(self, features: NDArray[np.float32], size: NDArray[Any]) -> NDArray[np.float32]:
-        """(J,) what 1 in a leaf is worth, in units."""
-        return (size if self.mean is None else size * self.mean.of(features)).astype(np.float32)
+    def seen(
+        self, features: NDArray[np.float32], size: NDArray[Any]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What the trees read, and what 1 in a leaf is worth in units (J,); the expected units are read too."""
+        if self.mean is None:
+            return features, size.astype(np.float32)
+        expected = (size * self.mean.of(features)).astype(np.float32)
+        return np.column_stack([features, log_units(expected)]), expected
 
     def save(self, path: Path) -> None:
         """Write one file of arrays."""

@@ -4,7 +4,8 @@ A training row is a list of *cells*, one for each feature it has: global bin num
 feature f are `starts[f] .. starts[f + 1] - 1`. An absent feature costs nothing; what is missing at a node is its total
 less what is present, and goes to the side where it serves better. Targets come packed, `quantised << COUNT_BITS | 1`:
 one addition keeps the sum and the count of a bin (gradient histograms as in Ke et al. 2017, LightGBM; the packing is
-ours). Of two children only the smaller is counted; the larger is the parent less it.
+ours). A weight may stand in place of the count, with signed targets; `unit` of it is a row. Of two children only the
+smaller is counted; the larger is the parent less it.
 
 A split sends bins up to `threshold` of a feature to the left. The criterion is the drop of the squared error of the
 quantised target: `S_l^2 / n_l + S_r^2 / n_r - S^2 / n`.
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from shelfcast.compiled import compiled
 
 Ints = NDArray[np.int64]
-COUNT_BITS = 24  # a tree sees at most 2^24 rows
+COUNT_BITS = 24  # a tree sees at most 2^24 rows, or that sum of weights
 _COUNT = (1 << COUNT_BITS) - 1
 LEAF = -1
 
@@ -119,7 +120,7 @@ def goes_left(cells: Any, begin: int, end: int, low: int, high: int, split: int,
 def grow(
     cells: Any, indptr: Ints, packed: Ints, rows: Any, begin: int, end: int, starts: Ints,
     min_leaf: int, max_depth: int, nodes_feature: Any, nodes_bin: Any, nodes_left: Any, nodes_gain: Any,
-    spans: Any, n_nodes: int, scratch: Any,
+    spans: Any, n_nodes: int, scratch: Any, unit: int,
 ) -> int:  # fmt: skip
     """Grow one tree over rows `begin:end` of the order; returns the number of nodes filled.
 
@@ -149,7 +150,7 @@ def grow(
         total = 0
         for i in range(first, last):
             total += packed[rows[i]]
-        feature, split, missing_left, gain = best_split(hist, starts, total, min_leaf)
+        feature, split, missing_left, gain = best_split(hist, starts, total, min_leaf * unit)
         if feature < 0:
             free[n_free] = slot
             n_free += 1

@@ -108,6 +108,15 @@ def pack(target: NDArray[np.float64]) -> Ints:
     return (steps << COUNT_BITS) | 1
 
 
+def pack_weighted(target: NDArray[np.float64], weight: NDArray[np.float64], unit: int) -> Ints:
+    """Signed targets in steps, each with a weight in steps of which the mean weight has `unit` (1 .. 64 x unit)."""
+    from shelfcast.models.tree_kernels import COUNT_BITS
+
+    high, mean = max(float(np.abs(target).max(initial=0.0)), 1e-9), max(float(weight.mean()), 1e-9)
+    steps = np.rint(target / high * (_QUANTA // 2)).astype(np.int64)
+    return (steps << COUNT_BITS) + np.clip(np.rint(weight / mean * unit), 1, 64 * unit).astype(np.int64)
+
+
 def _bags(
     table: Table, item: Ints, growth: Growth, rng: np.random.Generator
 ) -> Iterator[tuple[NDArray[np.int32], Ints]]:  # fmt: skip
@@ -142,9 +151,18 @@ class Grown:
 
 
 def grow_one(
-    table: Table, packed: Ints, rows: NDArray[np.int32], features: Ints, min_leaf: int, max_depth: int = _MAX_DEPTH
+    table: Table,
+    packed: Ints,
+    rows: NDArray[np.int32],
+    features: Ints,
+    min_leaf: int,
+    max_depth: int = _MAX_DEPTH,
+    unit: int = 1,
 ) -> Grown:
-    """One tree on some rows of a table, with packed targets (len(rows),), and some of its features."""
+    """One tree on some rows of a table, with packed targets (len(rows),), and some of its features.
+
+    `min_leaf` counts rows; where targets are packed with weights, `unit` is the weight that counts as one row.
+    """
     from shelfcast.models import tree_kernels
 
     starts = table.bins.starts
@@ -162,7 +180,7 @@ def grow_one(
     gain, spans = np.zeros(size, dtype=np.float32), np.zeros((size, 2), dtype=np.int32)
     n = tree_kernels.grow(
         cells, indptr, packed, order, 0, len(rows), own_starts, min_leaf, max_depth, feature, split, left, gain, spans,
-        0, np.empty(len(rows), dtype=np.int32),
+        0, np.empty(len(rows), dtype=np.int32), unit,
     )  # fmt: skip
     feature, left = feature[:n], left[:n]
     inner = left >= 0
