@@ -62,6 +62,7 @@ def row(label: str, made: Forecast, panel: Panel, cpu: float) -> None:
 
 
 YES = "true"
+TWO_STAGE = {"two_stage": True, "n_rows": 300_000, "n_trees": 25, "min_leaf": 100, "n_kept": 48}
 
 
 def main() -> int:
@@ -82,6 +83,7 @@ def main() -> int:
         ("patchwork, pooled errors", "patchwork", {"group": "category", "own_share": 0.0}),
         ("patchwork", "patchwork", {"group": "category"}),
         ("sparse quantile random forest", "sqrf", {}),
+        ("sqrf, two stages", "sqrf", TWO_STAGE),
     ]
     for label, name, settings in entries:
         begin = time.process_time()
