@@ -1,7 +1,7 @@
 """The cells of a forecast that can be scored: what happened, what was forecast, scale and weight of each series.
 
 One origin at a time, so that memory does not grow with the number of origins. A cell (series, horizon) is scored when
-every period of its horizon was observed. Scale and weight of a series use nothing after the origin.
+every period of its horizon was observed, and none sold out. Scale and weight of a series use nothing after the origin.
 """
 
 from collections.abc import Iterator, Sequence
@@ -138,9 +138,13 @@ def _said(forecast: Forecast, o: int, origin: int) -> Said:
 def window_demand(
     panel: Panel, origin: int, horizons: Sequence[Horizon]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Demand (N, K) of every horizon from one origin, units, and whether all its periods were observed (0 if not)."""
-    demand, observed = panel.window(origin, origin + max(h.end for h in horizons))
-    return _at_first(demand, observed, horizons)
+    """Demand (N, K) of every horizon from one origin, units, and whether all its periods can be scored (0 if not).
+
+    A period cannot where it was not observed, nor where it sold out: what was wanted is known from below only.
+    """
+    last = origin + max(h.end for h in horizons)
+    demand, observed = panel.window(origin, last)
+    return _at_first(demand, observed & ~panel.sold_out(origin, last), horizons)
 
 
 def promoted(panel: Panel, origin: int, horizons: Sequence[Horizon]) -> NDArray[np.bool_]:

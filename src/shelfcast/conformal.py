@@ -27,7 +27,7 @@ from shelfcast.data.panel import Panel
 from shelfcast.errors import DataError
 from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.horizons import Horizon
-from shelfcast.laws import Grid
+from shelfcast.laws import Grid, Tailed
 
 Array = NDArray[np.float64]
 Labels = Callable[[Panel, int], pl.Series]
@@ -265,39 +265,15 @@ def _transform(levels: Sequence[float], values: NDArray[np.float32], demand: Arr
     return np.stack((low, _chance(levels, values, demand + half, strict=False)), axis=-1)
 
 
-def _knots(levels: Sequence[float], values: NDArray[np.floating]) -> tuple[Array, Array, Array]:
-    """Levels with 0 before them, values with zero demand before them, and the scale (N,) of the tail above."""
-    a = np.concatenate(([0.0], np.asarray(levels, dtype=np.float64)))
-    q = np.concatenate((np.zeros((*values.shape[:-1], 1)), np.asarray(values, dtype=np.float64)), axis=-1)
-    inner = int(np.searchsorted(a, 1 - 4 * (1 - a[-1])))
-    inner = min(max(inner, 0), len(a) - 2)
-    scale = (q[..., -1] - q[..., inner]) / np.log((1 - a[inner]) / (1 - a[-1]))
-    return a, q, np.maximum(scale, 0.02 * q[..., -1] + 0.05)
-
-
 def _chance(levels: Sequence[float], values: NDArray[np.floating], at: Array, *, strict: bool) -> Array:
     """(N,) chance of demand at most `at` (N,), or below it where `strict`."""
-    a, q, scale = _knots(levels, values)
-    n = (q < at[:, None]).sum(axis=-1) if strict else (q <= at[:, None]).sum(axis=-1)
-    low, high = np.clip(n - 1, 0, len(a) - 1), np.clip(n, 0, len(a) - 1)
-    left, right = (np.take_along_axis(q, i[:, None], -1)[:, 0] for i in (low, high))
-    gap = np.where(right > left, right - left, 1.0)
-    inside = a[low] + np.clip((at - left) / gap, 0, 1) * (a[high] - a[low])
-    beyond = 1 - (1 - a[-1]) * np.exp(-np.maximum(at - q[:, -1], 0) / scale)
-    return np.asarray(np.where(n == 0, 0.0, np.where(n == len(a), beyond, inside)))
+    return 1 - Tailed.of(levels, values).above(at, strict=not strict)
 
 
 def _read(levels: Sequence[float], values: NDArray[np.floating], wanted: Array) -> NDArray[np.float32]:
     """(*b, Q') quantiles of the laws (*b, Q) at other levels, beyond the grid too."""
-    a, q, scale = _knots(levels, values)
-    place = np.interp(wanted, a, np.arange(len(a)))
-    below = np.minimum(np.floor(place).astype(np.int64), len(a) - 2)
-    share = place - below
-    made = q[..., below] + share * (q[..., below + 1] - q[..., below])
-    rest = np.maximum(1 - wanted, 0.25 / _STEPS)
-    tail = np.where(q[..., -1] > 0, scale, 0.0)  # a law of zeros stays one
-    beyond = q[..., -1:] + tail[..., None] * np.log(np.maximum((1 - a[-1]) / rest, 1.0))
-    return np.maximum.accumulate(np.where(wanted > a[-1], beyond, made), axis=-1).astype(np.float32)
+    made = Tailed.of(levels, values).exceeded(np.maximum(1 - wanted, 0.25 / _STEPS))
+    return np.maximum.accumulate(made, axis=-1).astype(np.float32)
 
 
 def _moved_mean(made: Forecast, values: NDArray[np.float32]) -> NDArray[np.float32] | None:

@@ -253,6 +253,60 @@ class Counts:
         return np.asarray((cumulative < rng.random((*self.shape, n))[..., None]).sum(axis=-1), dtype=np.float64)
 
 
+@dataclass(frozen=True)
+class Tailed:
+    """Quantiles at given levels of a law that goes on beyond them: linear down to zero, an exponential tail above.
+
+    The tail's scale is that of the topmost levels, so that chances of demand far above the grid, and quantiles at
+    levels that it does not hold, are neither 0 nor the last value over and over.
+
+    Parameters
+    ----------
+    levels : (Q,) strictly increasing in (0, 1).
+    values : (*b, Q) units, non-decreasing along Q.
+    """
+
+    levels: Array
+    values: Array
+    scale: Array
+
+    @classmethod
+    def of(cls, levels: ArrayLike, values: NDArray[np.floating]) -> "Tailed":
+        """From a grid: zero demand is put before it, and the tail (*b) fitted above."""
+        a = np.concatenate(([0.0], np.asarray(levels, dtype=np.float64)))
+        q = np.concatenate((np.zeros((*values.shape[:-1], 1)), np.asarray(values, dtype=np.float64)), axis=-1)
+        inner = min(max(int(np.searchsorted(a, 1 - 4 * (1 - a[-1]))), 0), len(a) - 2)
+        scale = (q[..., -1] - q[..., inner]) / np.log((1 - a[inner]) / (1 - a[-1]))
+        return cls(a, q, np.maximum(scale, 0.02 * q[..., -1] + 0.05))
+
+    def above(self, value: Array, *, strict: bool = True) -> Array:
+        """(*b) chance of demand above `value` (*b), or at least it where not `strict`; never 0."""
+        a, q, x = self.levels, self.values, value[..., None]
+        n = (q <= x).sum(axis=-1) if strict else (q < x).sum(axis=-1)
+        low, high = np.clip(n - 1, 0, len(a) - 1), np.clip(n, 0, len(a) - 1)
+        left, right = (np.take_along_axis(q, i[..., None], -1)[..., 0] for i in (low, high))
+        gap = np.where(right > left, right - left, 1.0)
+        inside = 1 - (a[low] + np.clip((value - left) / gap, 0, 1) * (a[high] - a[low]))
+        beyond = (1 - a[-1]) * np.exp(-np.minimum(np.maximum(value - q[..., -1], 0) / self.scale, _FARTHEST))
+        return np.asarray(np.where(n == 0, 1.0, np.where(n == len(a), beyond, inside)))
+
+    def exceeded(self, chance: Array) -> Array:
+        """(*b, P) units that demand exceeds with the given chances, (P,) or (*b, P), above 0."""
+        a, q = self.levels, self.values
+        wanted = np.broadcast_to(chance, (*q.shape[:-1], np.shape(chance)[-1]))
+        place = np.interp(1 - wanted, a, np.arange(len(a)))
+        below = np.minimum(np.floor(place).astype(np.int64), len(a) - 2)
+        left, right = np.take_along_axis(q, below, -1), np.take_along_axis(q, below + 1, -1)
+        tail = np.where(q[..., -1] > 0, self.scale, 0.0)  # a law of zeros stays one
+        beyond = q[..., -1:] + tail[..., None] * np.log(np.maximum((1 - a[-1]) / wanted, 1.0))
+        return np.asarray(np.where(1 - wanted > a[-1], beyond, left + (place - below) * (right - left)))
+
+    def mean(self, floor: Array | float = 0.0) -> Array:
+        """(*b) expected demand given that it is above `floor` (*b)."""
+        chance = self.above(np.broadcast_to(np.asarray(floor, dtype=np.float64), self.scale.shape))
+        return np.asarray((self.exceeded(chance[..., None] * (1 - _MIDDLES)) * _MASSES).sum(axis=-1))
+
+
 def mixture(laws: Sequence[QuantileFunction], weights: ArrayLike, levels: ArrayLike) -> Grid:
     """One of several laws (B,), each with its chance: `F(x) = sum of weight_m F_m(x)`, as a grid of its quantiles.
 
@@ -279,6 +333,7 @@ def mixture(laws: Sequence[QuantileFunction], weights: ArrayLike, levels: ArrayL
 
 
 _EDGES = np.concatenate((np.linspace(0.0, 0.9, 181)[:-1], np.linspace(0.9, 1.0, 81)))  # finer where orders are decided
+_FARTHEST = 600.0  # scales of a tail beyond which its chance is no number any more
 _MIDDLES, _MASSES = (_EDGES[1:] + _EDGES[:-1]) / 2, np.diff(_EDGES)
 
 _erf = np.vectorize(erf, otypes=[np.float64])

@@ -183,7 +183,7 @@ def backtest(run: Run, panel: Panel) -> tuple[BacktestResult, RunInfo]:
     """Compare the configured models at rolling origins, and publish forecasts and scores."""
     settings = run.config.backtest
     horizons = horizons_of(run, panel)
-    step = settings.step or max(panel.frequency.season if panel.frequency.season in (7, 24) else 1, 1)
+    step = step_of(settings, panel)
     origins = rolling_origins(panel, settings.origins, step, max(h.end for h in horizons))
     names, kinds = _compared(run.config), _segment_kinds(settings, panel)
     forecasts: dict[str, Forecast] = {}
@@ -203,6 +203,11 @@ def backtest(run: Run, panel: Panel) -> tuple[BacktestResult, RunInfo]:
 
 
 Scores = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]
+
+
+def step_of(settings: BacktestConfig, panel: Panel) -> int:
+    """Periods between origins: as configured, or a season of hours and days, else one."""
+    return settings.step or max(panel.frequency.season if panel.frequency.season in (7, 24) else 1, 1)
 
 
 def publish_backtest(

@@ -55,6 +55,7 @@ class RunKind(StrEnum):
     SAVINGS = "savings"
     ELASTICITIES = "elasticities"
     CYCLE = "cycle"
+    LATENT = "latent"
 
 
 class RunState(StrEnum):

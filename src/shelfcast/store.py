@@ -69,6 +69,7 @@ _COMMANDS = {
     RunKind.SAVINGS: "shelfcast simulate",
     RunKind.ELASTICITIES: "shelfcast elasticities",
     RunKind.CYCLE: "shelfcast run",
+    RunKind.LATENT: "shelfcast latent",
 }
 
 
