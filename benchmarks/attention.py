@@ -13,8 +13,6 @@ import json
 import os
 import sys
 import time
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,26 +21,14 @@ import numpy as np
 import polars as pl
 
 import m5_data
-from shelfcast.config import read_config
+import weekly_data
 from shelfcast.data.panel import Panel
 from shelfcast.evaluation import evaluate
 from shelfcast.forecast import Forecast
-from shelfcast.loading import Run, load_panel, products
 from shelfcast.models.base import M5_LEVELS
 from shelfcast.models.table import forecaster
 
-ROOT = Path(__file__).resolve().parents[1]
-FRAT = ROOT.parent / "shared" / "data" / "breakfast_at_the_frat"
-LEVELS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95)
 COLUMNS = ("WQL", "promoted", "P90 prom", "revision", "sfpc", "EV", "flips", "moved", "fell", "fit s", "pred s")
-
-
-def frat() -> tuple[Panel, int, list[int]]:
-    """The panel, the period at which models are frozen, and the origins."""
-    config, root = read_config(ROOT / "examples" / "frat.toml")
-    panel = products(load_panel(Run(config.model_copy(update={"totals": ()}), root, datetime(2026, 1, 1), data=FRAT)))
-    first = panel.last - 155
-    return panel, first + 119, [first + week - 1 for week in range(133, 149)]
 
 
 def scored(made: Forecast, panel: Panel) -> list[float]:
@@ -61,8 +47,8 @@ def scored(made: Forecast, panel: Panel) -> list[float]:
 def figures(protocol: str, name: str, settings: dict[str, Any], seed: int, combine: int) -> list[float]:
     """A row of the table."""
     if protocol == "f16":
-        panel, frozen, origins = frat()
-        model, single = forecaster(name, horizons=8, levels=LEVELS, **settings), panel
+        panel, frozen, origins = weekly_data.f16()
+        model, single = forecaster(name, horizons=8, levels=weekly_data.LEVELS, **settings), panel
     else:
         panel, n_products, _ = m5_data.everything()
         origins = [m5_data.period(day) for day in m5_data.ORIGIN_DAYS]
@@ -93,7 +79,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--combine", type=int, default=1, help="origins whose forecasts of a window are averaged")
     given = parser.parse_args()
-    if not (FRAT if given.protocol == "f16" else m5_data.FOLDER).is_dir():
+    if not (weekly_data.FRAT if given.protocol == "f16" else m5_data.FOLDER).is_dir():
         print("skipped: the data are not there; they are expected in ../shared/data beside the project")
         return 0
     settings = {key: json.loads(value) for key, value in (text.split("=", 1) for text in given.settings)}

@@ -17,24 +17,19 @@ demand, where history is taken as sold, without the sold-out weeks, or as a lowe
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from shelfcast.config import read_config
 from shelfcast.data.censoring import with_lower_bounds
 from shelfcast.data.panel import Panel
 from shelfcast.evaluation import evaluate
 from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.latent import latent_demand
-from shelfcast.loading import Run, load_panel, products
 from shelfcast.models.table import forecaster
 from shelfcast.rolling import backtest
+from weekly_data import VN2, panel_of
 
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT.parent / "shared" / "data" / "vn2"
 FIRST, LAST = 79, 130
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 FLAG = "flag"
@@ -153,11 +148,10 @@ def second_table(panel: Panel, name: str) -> None:
 
 
 def main() -> int:
-    if not FOLDER.is_dir():
+    if not VN2.is_dir():
         print("skipped: VN2 is not there; it is expected in ../shared/data beside the project")
         return 0
-    config, root = read_config(ROOT / "examples" / "vn2.toml")
-    panel = products(load_panel(Run(config.model_copy(update={"totals": ()}), root, datetime(2026, 1, 1), data=FOLDER)))
+    panel = panel_of("vn2", VN2)
     names = sys.argv[1:] or ["season-profile", "patchwork", "sqrf"]
     for name in names:
         first_table(panel, name)

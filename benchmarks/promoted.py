@@ -9,24 +9,19 @@ The peers are empirical quantiles of 26 weeks, and of 52 weeks with promoted and
 
 import sys
 import time
-from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from shelfcast.config import read_config
+from leaderboard import TWO_STAGE
 from shelfcast.data.panel import Panel
 from shelfcast.evaluation import evaluate
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import per_period
 from shelfcast.laws import Empirical
-from shelfcast.loading import Run, load_panel, products
 from shelfcast.models.table import forecaster
+from weekly_data import FRAT, LEVELS, f16
 
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT.parent / "shared" / "data" / "breakfast_at_the_frat"
-LEVELS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95)
 HORIZONS = per_period(8)
 PLAIN = {"demand_class": "*", "model": "ses", "season": True, "price": False}
 
@@ -62,17 +57,13 @@ def row(label: str, made: Forecast, panel: Panel, cpu: float) -> None:
 
 
 YES = "true"
-TWO_STAGE = {"two_stage": True, "n_rows": 300_000, "n_trees": 25, "min_leaf": 100, "n_kept": 48}
 
 
 def main() -> int:
-    if not FOLDER.is_dir():
+    if not FRAT.is_dir():
         print("skipped: Breakfast at the Frat is not there; it is expected in ../shared/data beside the project")
         return 0
-    config, root = read_config(ROOT / "examples" / "frat.toml")
-    panel = products(load_panel(Run(config.model_copy(update={"totals": ()}), root, datetime(2026, 1, 1), data=FOLDER)))
-    first = panel.last - 155
-    origins = [first + week - 1 for week in range(133, 149)]
+    panel, frozen, origins = f16()
     print(f"{'model':44}{'WQL':>8}{'promoted':>10}{'P90 prom':>10}{'CPU s':>8}")
     begin = time.process_time()
     row("empirical, 52 weeks, promoted apart", split_by_promotion(panel, origins), panel, time.process_time() - begin)
@@ -87,7 +78,7 @@ def main() -> int:
     ]
     for label, name, settings in entries:
         begin = time.process_time()
-        model = forecaster(name, horizons=8, levels=LEVELS, **settings).fit(panel.as_of(first + 119))
+        model = forecaster(name, horizons=8, levels=LEVELS, **settings).fit(panel.as_of(frozen))
         row(label, model.predict(panel, origins), panel, time.process_time() - begin)
     return 0
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from shelfcast.data.groups import launched
-from shelfcast.errors import NotFittedError
+from shelfcast.errors import ConfigError, NotFittedError
 from shelfcast.horizons import Horizon
 from shelfcast.models.binning import Bins, Table
 from shelfcast.models.boosting import FLOOR, boosted, held_out_mean
@@ -13,7 +13,7 @@ from shelfcast.models.drawing import draw_rows
 from shelfcast.models.forest import QuantileForest
 from shelfcast.models.table import load
 from shelfcast.models.tree_kernels import COUNT_BITS
-from shelfcast.models.trees import Growth, grow_trees, pack_weighted
+from shelfcast.models.trees import MOST_ROWS, Growth, grow_trees, pack_weighted
 from shop import panel_of
 
 HORIZONS = (Horizon(0), Horizon(6), Horizon(0, 7))
@@ -170,3 +170,8 @@ def test_packed_weights_keep_signed_sums_and_weights():
     total = int(pack_weighted(target, weight, 100).sum())
     assert total & ((1 << COUNT_BITS) - 1) == 300
     assert total >> COUNT_BITS == pytest.approx(-0.5 / 2.0 * 8191, abs=2)
+
+
+def test_more_rows_than_a_tree_can_count_are_refused():
+    with pytest.raises(ConfigError, match=f"at most {MOST_ROWS:,} rows"):
+        QuantileForest(HORIZONS, (0.5,), n_rows=MOST_ROWS + 1)

@@ -1,4 +1,4 @@
-"""What `simulate` and `order` print: the tables a planner reads first. All of it comes from what was stored."""
+"""What `simulate`, `order` and `latent` print: tables that a planner reads first, all of them from what was stored."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -99,6 +99,26 @@ def buy_list(table: pl.DataFrame, n: int = 10) -> tuple[dict[str, str], list[lis
         for row in first.iter_rows(named=True)
     ]  # fmt: skip
     return columns, rows
+
+
+def latent_board(table: pl.DataFrame) -> pl.DataFrame:
+    """A row for periods of which nothing is known, and for those that sold out: how many, sold and expected units."""
+    sums = pl.len().alias("periods"), pl.col("item").n_unique().alias("items"), pl.col("sold", "mean").sum()
+    return table.group_by("known").agg(*sums).sort("known").rename({"mean": "expected"})
+
+
+def print_latent(board: pl.DataFrame) -> None:
+    """The rows of `latent_board`, or a sentence where there are none."""
+    if board.is_empty():
+        print("Sales tell the demand of every period: none began empty, sold out, or is missing.")
+        return
+    said = {"nothing": "began empty, or missing", "at_least": "sold out"}
+    columns = {"periods that": "left", "periods": "right", "items": "right", "sold": "right", "expected": "right"}
+    rows = [
+        [said[known], f"{periods:,}", f"{items:,}", _units(sold) if known == "at_least" else "", _units(expected)]
+        for known, periods, items, sold, expected in board.iter_rows()
+    ]
+    print_rows("Units in past periods that sales do not tell", columns, rows)
 
 
 def with_interval(versus: Versus) -> str:

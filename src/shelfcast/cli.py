@@ -287,6 +287,7 @@ def latent(
     """What was wanted in past periods that began empty or sold out, with quantiles."""
     with _running(config, data) as run:
         from shelfcast import hindsight, loading
+        from shelfcast.boards import latent_board, print_latent
 
         table, info = hindsight.latent(run, loading.load_panel(run), since.date() if since else None)
         paths = {"run": info.id, "latent": str(run.store.path(info.id, "latent"))}
@@ -294,16 +295,8 @@ def latent(
     if as_json:
         print_json({**paths, "latent": summary.to_dicts()})
         return
-    print_table(summary, "Latent demand of periods that sales do not tell, units")
+    print_latent(summary)
     say(paths, False)
-
-
-def latent_board(table: "pl.DataFrame") -> "pl.DataFrame":
-    """A row for periods of which nothing is known, and for those that sold out: how many, sold and expected units."""
-    import polars as pl
-
-    sums = pl.len().alias("periods"), pl.col("item").n_unique().alias("items"), pl.col("sold", "mean").sum()
-    return table.group_by("known").agg(*sums).sort("known").rename({"mean": "expected"})
 
 
 @app.command()

@@ -28,7 +28,7 @@ from shelfcast.models.boosting import held_out_mean
 from shelfcast.models.cases import heaviest
 from shelfcast.models.leaves import Leaves
 from shelfcast.models.stratum import EXPECTED, Stratum, log_units
-from shelfcast.models.trees import Growth, grow_trees
+from shelfcast.models.trees import MOST_ROWS, Growth, grow_trees
 
 Ints = NDArray[np.int64]
 _BLOCK = 512  # rows that walk the trees together
@@ -76,6 +76,8 @@ class QuantileForest:
             value = getattr(self, setting)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ConfigError(f"model.{setting}", f"expected a whole number >= {least}; got {value!r}")
+        if self.n_rows > MOST_ROWS:
+            raise ConfigError("model.n_rows", f"expected at most {MOST_ROWS:,} rows; got {self.n_rows:,}")
         for setting in _SHARES:
             value = getattr(self, setting)
             if not isinstance(value, int | float) or not 0 < value <= 1:

@@ -16,6 +16,7 @@ from shelfcast.models.binning import Table
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 _MAX_DEPTH = 30
+MOST_ROWS = 1 << 23  # of training: a tree's sum of weights, about `unit` for each row it sees, fits `COUNT_BITS`
 _QUANTA = (1 << 14) - 1  # steps of a target while trees grow
 
 

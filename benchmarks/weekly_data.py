@@ -1,0 +1,26 @@
+"""The weekly real panels beside the project, as their example configs read them; products only, no totals."""
+
+from datetime import datetime
+from pathlib import Path
+
+from shelfcast.config import read_config
+from shelfcast.data.panel import Panel
+from shelfcast.loading import Run, load_panel, products
+
+ROOT = Path(__file__).resolve().parents[1]
+FRAT = ROOT.parent / "shared" / "data" / "breakfast_at_the_frat"
+VN2 = ROOT.parent / "shared" / "data" / "vn2"
+LEVELS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95)  # of protocol F16
+
+
+def panel_of(example: str, folder: Path) -> Panel:
+    """The products of an example config, from a folder with its files."""
+    config, root = read_config(ROOT / "examples" / f"{example}.toml")
+    return products(load_panel(Run(config.model_copy(update={"totals": ()}), root, datetime(2026, 1, 1), data=folder)))
+
+
+def f16() -> tuple[Panel, int, list[int]]:
+    """Protocol F16: the panel, the period at which models are frozen (week 120), and the origins (133 .. 148)."""
+    panel = panel_of("frat", FRAT)
+    first = panel.last - 155
+    return panel, first + 119, [first + week - 1 for week in range(133, 149)]
