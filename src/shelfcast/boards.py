@@ -25,39 +25,46 @@ def print_savings(tables: Mapping[str, pl.DataFrame], currency: str) -> None:
 
 
 def _print_ladder(found: Mapping[str, Any], currency: str) -> None:
-    """A row for every rule of every forecaster."""
-    has_waste = any(row["waste"] for row in found["rows"])
-    columns = {
-        "forecaster": "left", "rule": "left", "cost": "right", "against the base": "right", "items better": "right",
-        "rung before": "right", "forecast": "right", "cash": "right", "fill": "right", "in stock": "right",
-        "turns": "right", "orders vary": "right", "waste": "right", "stock at equal fill": "right",
-        "of oracle": "right",
-    }  # fmt: skip
-    rows, before = [], ""
-    for row in found["rows"]:
-        is_base = [row["model"], row["policy"]] == found["base"]
-        versus = row["versus"]
-        cells = {
-            "forecaster": row["model"] if row["model"] != before else "", "rule": row["policy"],
-            "cost": _units(row["cost"]), "against the base": "the base" if is_base else with_interval(versus["base"]),
-            "items better": "" if is_base or versus["base"] is None else _share(versus["base"][4], 0),
-            "rung before": change(versus["rung before"]), "forecast": change(versus["forecast"]),
-            "cash": _units(row["cash"]), "fill": _share(row["fill_rate"]), "in stock": _share(row["in_stock_rate"]),
-            "turns": "" if row["turns"] is None else f"{row['turns']:.1f}",
-            "orders vary": "" if row["order_variability"] is None else f"{row['order_variability']:.2f}",
-            "waste": _units(row["waste"]), "of oracle": _share(row["captured"], 0),
-            "stock at equal fill": "" if row["equal_fill"] is None else change([row["equal_fill"]]),
-        }  # fmt: skip
-        rows.append(cells)
-        before = row["model"]
-    shown = {name: side for name, side in columns.items() if name != "waste" or has_waste}
+    """A row for every rule of every forecaster: what it costs, then how it serves."""
     money = f", in {currency}" if currency else ""
-    print_rows(f"Cost of the test period{money}", shown, [[row[name] for name in shown] for row in rows])
+    rows = found["rows"]
+    _print_rules(f"Cost of the test period{money}", rows, [_money(row, found["base"]) for row in rows])
     print(
         "against the base: relative cost with a 95 % interval over items and blocks of periods; rung before: against "
-        "the line above; forecast:\nagainst the same rule with the first forecaster; stock at equal fill: stock for "
-        "the base's fill rate, against the base's\n"
+        "the line above;\nforecast: against the same rule with the first forecaster\n"
     )
+    _print_rules("Service and stock", rows, [_service(row, any(r["waste"] for r in rows)) for row in rows])
+    print("stock at equal fill: stock for the base's fill rate, against the base's\n")
+
+
+def _print_rules(title: str, rows: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, str]]) -> None:
+    """Cells of every rule behind its name, the forecaster named once."""
+    columns = {"forecaster": "left", "rule": "left"} | dict.fromkeys(cells[0] if cells else (), "right")
+    before = [None, *(row["model"] for row in rows)]
+    names = [
+        ["" if row["model"] == model else row["model"], row["policy"]] for row, model in zip(rows, before, strict=False)
+    ]
+    print_rows(title, columns, [[*name, *line.values()] for name, line in zip(names, cells, strict=True)])
+
+
+def _money(row: Mapping[str, Any], base: Sequence[str]) -> dict[str, str]:
+    is_base, versus = [row["model"], row["policy"]] == base, row["versus"]
+    return {
+        "cost": _units(row["cost"]), "against the base": "the base" if is_base else with_interval(versus["base"]),
+        "items better": "" if is_base or versus["base"] is None else _share(versus["base"][4], 0),
+        "rung before": change(versus["rung before"]), "forecast": change(versus["forecast"]),
+        "cash": _units(row["cash"]), "of oracle": _share(row["captured"], 0),
+    }  # fmt: skip
+
+
+def _service(row: Mapping[str, Any], has_waste: bool) -> dict[str, str]:
+    return {
+        "fill": _share(row["fill_rate"]), "in stock": _share(row["in_stock_rate"]),
+        "turns": "" if row["turns"] is None else f"{row['turns']:.1f}",
+        "orders vary": "" if row["order_variability"] is None else f"{row['order_variability']:.2f}",
+        **({"waste": _units(row["waste"])} if has_waste else {}),
+        "stock at equal fill": "" if row["equal_fill"] is None else change([row["equal_fill"]]),
+    }  # fmt: skip
 
 
 def _print_worlds(found: Mapping[str, Any]) -> None:
@@ -70,9 +77,7 @@ def _print_worlds(found: Mapping[str, Any]) -> None:
     whos = [who for who in (_cheapest(found, model, names, of) for model in found["models"]) if who]
     columns = {"terms": "left"} | {f"{policy} with {model}": "right" for model, policy in whos}
     rows = [[name, *(with_interval(of[name, *who]) for who in whos)] for name in names]
-    print_rows(
-        "The cheapest rule where terms differ or are told wrongly, against the base under the same", columns, rows
-    )
+    print_rows("The cheapest rules under other terms, or wrong ones, against the base there", columns, rows)
     print()
 
 
