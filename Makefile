@@ -11,7 +11,7 @@ FIND_LINKS = found="$${PIP_FIND_LINKS:-$$($(BIN)/python -m pip config get global
 
 # torch before the rest, so that nothing pulls a build for accelerators that are not there
 INSTALL_TORCH = $(FIND_LINKS); VIRTUAL_ENV=$(VENV); export VIRTUAL_ENV; \
-	if test -n "$$found" && $(BIN)/uv pip install --quiet --constraint constraints.txt $(TORCH) 2>/dev/null; then :; \
+	if test -n "$$found" && $(BIN)/uv pip install --quiet --no-index --no-deps $(TORCH) 2>/dev/null; then :; \
 	elif $(BIN)/uv pip install --quiet --constraint constraints.txt --torch-backend=auto $(TORCH) 2>/dev/null; then :; \
 	else $(BIN)/python -m pip install --quiet --constraint constraints.txt $(TORCH); fi
 

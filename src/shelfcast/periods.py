@@ -101,7 +101,7 @@ class Frequency:
 
     def first_day(self, periods: ArrayLike) -> NDArray[np.datetime64]:
         """First days of periods, datetime64[D]."""
-        return np.asarray(self.to_date(periods).astype("datetime64[D]") - 6 * self.is_ending)
+        return np.asarray(self.to_date(periods).astype("datetime64[D]") - np.timedelta64(6 * self.is_ending, "D"))
 
     def is_label(self, dates: ArrayLike) -> NDArray[np.bool_]:
         """Whether each date is the label of a period, not merely inside one."""

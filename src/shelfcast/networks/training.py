@@ -23,10 +23,12 @@ from shelfcast.networks.batches import Batch, Layout, Source, make_batch
 from shelfcast.networks.checkpoints import arrays_of, put_weights, read_state, write_state
 from shelfcast.networks.heads import Head, NegativeBinomial
 from shelfcast.networks.network import Network, Tensors
+from shelfcast.networks.reading import ReadAhead
 from shelfcast.networks.sampling import Draw, Facts, draw
 from shelfcast.networks.settings import Compute, TrainConfig
 
 Array = NDArray[np.float64]
+READERS = 4  # threads that make batches ahead for a GPU
 
 
 def device_of(compute: Compute) -> torch.device:
@@ -98,6 +100,7 @@ class Trainer:
         self.facts = Facts.of(panel, layout.forks, self.until)
         self.chances = self.facts.chances(config.draw_power, config.level_power)
         self.where = device_of(compute)
+        self.readers = READERS if self.where.type == "cuda" else 0
         self.network.to(self.where)
         self.head.to(self.where)
         self.table = torch.from_numpy(self.source.table).to(self.where)
@@ -168,9 +171,9 @@ class Trainer:
         share = (done - self.config.warm_up) / max(1 - self.config.warm_up, 1e-9)
         return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
-    def advance(self) -> float:
-        """One step; returns its mean loss."""
-        batch, drawn = self.batch(self.step)
+    def advance(self, read: tuple[Batch, Draw] | None = None) -> float:
+        """One step, with its batch where that was read ahead; returns its mean loss."""
+        batch, drawn = self.batch(self.step) if read is None else read
         loss, count = self.loss(batch, drawn, self._kept(self.step, len(drawn.origins)))
         mean = loss / count.clamp(min=1)
         self.optimiser.zero_grad(set_to_none=True)
@@ -208,15 +211,16 @@ class Trainer:
             self._resume(folder, fingerprint)
         config = self.config
         every = max(1, config.steps // 50)
-        while self.step < config.steps and self.waited < config.patience:
-            self.losses.append(self.advance())
-            last = self.step == config.steps
-            if self.validation and (self.step % config.validate_every == 0 or last):
-                self._validate()
-            if report is not None and (self.step % every == 0 or last):
-                report(Progress(self.step, config.steps, float(np.mean(self.losses[-every:])), self._latest()))
-            if folder is not None and peers()[0] == 0 and (self.step % config.checkpoint_every == 0 or last):
-                write_state(folder, self.arrays(), self._counters() | {"fingerprint": fingerprint})
+        with ReadAhead(self.batch, self.step, config.steps, self.readers) as ahead:
+            while self.step < config.steps and self.waited < config.patience:
+                self.losses.append(self.advance(ahead.take()))
+                last = self.step == config.steps
+                if self.validation and (self.step % config.validate_every == 0 or last):
+                    self._validate()
+                if report is not None and (self.step % every == 0 or last):
+                    report(Progress(self.step, config.steps, float(np.mean(self.losses[-every:])), self._latest()))
+                if folder is not None and peers()[0] == 0 and (self.step % config.checkpoint_every == 0 or last):
+                    write_state(folder, self.arrays(), self._counters() | {"fingerprint": fingerprint})
         self._finish()
 
     def _latest(self) -> float | None:
