@@ -4,9 +4,9 @@
 
 f16: Breakfast at the Frat, 3,909 store-products; frozen at week 120, origins 133 .. 148, horizons 1 to 8 weeks, nine
 levels; promoted: feature, display or price reduction in the target week. vn2: 599 store-products, frozen at week 104
-(or `--from`), sixteen origins from four weeks later on, horizons and levels as f16, weeks in stock. v9: the M5 sample as in `nets.py`, origins
-d_1857 .. d_1913 a week apart; promoted: calendar event on the target day. Scores are of single products, over observed
-cells; revisions compare successive origins. One thread; CPU seconds of `fit` and of `predict`.
+(or `--from`), sixteen origins from four weeks later on, horizons and levels as f16, weeks in stock. v9: the M5 sample
+as in `nets.py`, origins d_1857 .. d_1913 a week apart; promoted: calendar event on the target day. Scores are of single
+products, over observed cells; revisions compare successive origins. One thread; CPU seconds of `fit` and of `predict`.
 """
 
 import argparse

@@ -90,9 +90,9 @@ def made(name: str, panel: Panel, **settings: Any) -> tuple[NetworkForecaster, T
     return model, fitting.prepare(panel, model.horizons, model.levels, *parts, 0)
 
 
-def training(name: str, panel: Panel, rate: float) -> None:
+def training(name: str, panel: Panel, rate: float, **settings: Any) -> None:
     """Print what a step costs."""
-    _, trainer = made(name, panel)
+    _, trainer = made(name, panel, **settings)
     config = trainer.config
     cost = seconds(trainer.advance, 60)
     batch = seconds(lambda: trainer.batch(trainer.step), 60)
