@@ -6,7 +6,8 @@ f16: Breakfast at the Frat, 3,909 store-products; frozen at week 120, origins 13
 levels; promoted: feature, display or price reduction in the target week. vn2: 599 store-products, frozen at week 104
 (or `--from`), sixteen origins from four weeks later on, horizons and levels as f16, weeks in stock. v9: the M5 sample
 as in `nets.py`, origins d_1857 .. d_1913 a week apart; promoted: calendar event on the target day. Scores are of single
-products, over observed cells; revisions compare successive origins. One thread; CPU seconds of `fit` and of `predict`.
+products, over observed cells; revisions compare successive origins. One thread; CPU seconds of `fit` and of `predict`;
+"r" is WQL in whole units.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from shelfcast.forecast import Forecast
 from shelfcast.models.base import M5_LEVELS
 from shelfcast.models.table import forecaster
 
-COLUMNS = ("WQL", "promoted", "P90 prom", "revision", "sfpc", "EV", "flips", "moved", "fell", "fit s", "pred s")
+COLUMNS = ("WQL", "promoted", "P90 prom", "revision", "sfpc", "EV", "flips", "moved", "fell", "fit s", "pred s", "r")
 
 
 def scored(made: Forecast, panel: Panel) -> list[float]:
@@ -71,7 +72,8 @@ def figures(
     middle = time.process_time()
     made = model.predict(single, origins)
     end = time.process_time()
-    return [*scored(made, single), middle - begin, end - middle]
+    whole = float(evaluate(made.rounded(), single, metrics=["wql"])["value"][0])
+    return [*scored(made, single), middle - begin, end - middle, whole]
 
 
 def main() -> int:

@@ -75,7 +75,7 @@ def table(panel: Panel, first: int, last: int) -> pl.DataFrame:
     return pl.DataFrame(made)
 
 
-def step_cost(name: str, panel: Panel, steps: tuple[int, int] = (5, 45)) -> tuple[float, int]:
+def step_cost(name: str, panel: Panel, steps: tuple[int, int] = (4, 24)) -> tuple[float, int]:
     """CPU seconds of a training step with default settings, and the windows it decodes: two runs' difference."""
     frame, spent = table(panel, panel.first, panel.last), []
     for n in steps:
