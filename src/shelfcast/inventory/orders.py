@@ -239,18 +239,19 @@ def orders(
     n = len(keys)
     _no_doubles(keys, keys.columns, "series")
     money, supply = economics.for_items(n), limits.supply.for_items(n)
+    worth = money.over(supply.review_period)
     stock, recorded = inventory.stock(keys, supply)
     plan = _plan(laws, stock, money, policy, supply, (origin, calendar))
     unlimited = whole_packs(plan.wanted, supply.pack_size, supply.minimum_order)
     paid = roomy = Rationed(unlimited, 0.0)
     if limits.budget is not None:
-        paid = roomy = ration(limits.budget, unlimited, stock.position, plan.groups, money, supply)
+        paid = roomy = ration(limits.budget, unlimited, stock.position, plan.groups, worth, supply)
     if limits.capacity is not None:
         volume = np.broadcast_to(np.asarray(limits.volume, dtype=np.float64), (n,))
-        roomy = ration(limits.capacity, paid.quantity, stock.position, plan.groups, money, supply, volume)
+        roomy = ration(limits.capacity, paid.quantity, stock.position, plan.groups, worth, supply, volume)
     quantity = roomy.quantity
     bound = _bounds(quantity, paid.quantity, unlimited, plan, supply, stock.position)
-    gain = expected_gain(quantity, stock.position, plan.groups, money)
+    gain = expected_gain(quantity, stock.position, plan.groups, worth)
     days = np.array([*dates, None], dtype="datetime64[D]")
     table = keys.with_columns(
         quantity=quantity,
@@ -261,7 +262,7 @@ def orders(
         rank=_ranks(gain, quantity, money.cost),
         price_of_money=pl.lit(paid.price if limits.budget is not None else 0.0),
         protects=pl.format("0+{}", pl.Series(supply.protected)),
-        critical_ratio=money.critical_ratio,
+        critical_ratio=worth.critical_ratio,
         mean_demand=plan.mean,
         target=plan.target,
         on_hand=stock.on_hand,
