@@ -151,7 +151,7 @@ def test_arithmetic_of_orders(said, folder):
         assert row["cost"] == pytest.approx(row["quantity"] * 0.6 * price[item], rel=1e-5)
         unit = 0.6 * price[item]
         assert row["critical_ratio"] == pytest.approx(
-            0.4 * price[item] / (0.4 * price[item] + 2 * 0.01 * unit), rel=1e-5
+            0.4 * price[item] / (0.4 * price[item] + 3 * 0.01 * unit), rel=1e-5
         )
         assert row["why"].startswith("Expect ")
 

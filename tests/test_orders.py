@@ -61,7 +61,9 @@ def test_quantities_and_reasons_by_hand():
 def test_horizons_agree_with_lead_and_review_times():
     table = placed(supply=Supply([1, 0, 0], [1, 2, 3]))
     assert table["protects"].to_list() == ["0+2", "0+2", "0+3"]
-    assert table["quantity"].to_list() == [10.0, 20.0, 45.0]
+    assert table["critical_ratio"].to_list() == pytest.approx([9 / 10, 9 / 11, 9 / 12])
+    by_hand = [10.0, 8 + (9 / 11 - 0.5) / 0.4 * 12, 18 + 0.25 / 0.4 * 27]  # between the levels 0.5 and 0.9
+    assert table["quantity"].to_list() == np.ceil(by_hand).tolist()
 
 
 def test_arrival_dates_as_far_as_the_calendar_reaches():
