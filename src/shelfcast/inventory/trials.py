@@ -329,6 +329,6 @@ def replay_policy(
 
 
 def with_ratio(economics: Economics, critical_ratio: float, review_period: ArrayLike) -> Economics:
-    """The same, but the stock-out cost that gives every item a critical ratio where orders are so many periods apart."""
+    """The same, but the stock-out cost that gives every item a critical ratio."""
     odds = critical_ratio / (1.0 - critical_ratio)
     return replace(economics, stockout_cost=economics.over(review_period).holding_cost * odds)
