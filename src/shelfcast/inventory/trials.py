@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from shelfcast.errors import ConfigError
 from shelfcast.horizons import Horizon
-from shelfcast.inventory.blocks import whole_packs
+from shelfcast.inventory.blocks import N_FLOWS, whole_packs
 from shelfcast.inventory.budget import NO_LIMIT, Group, Scarce
 from shelfcast.inventory.economics import Array, Economics, Supply
 from shelfcast.inventory.policies import Policy, Target, View, mixed, needs_path, path_horizons
@@ -158,16 +158,18 @@ class Outlook:
 
     def run(self, rule: Policy, n_periods: int) -> Outcome:
         """Replay a rule; blocks of `n_periods` periods."""
-        trial, decide = self.trial, self.decision(rule)
-        n, length = trial.demand.shape
-        money = trial.economics.for_items(n)
-        flows = {f.name: np.zeros((n, -(-length // n_periods))) for f in fields(Outcome)}
+        trial, length = self.trial, self.trial.demand.shape[1]
+        n, starts = len(trial.demand), np.arange(0, length, n_periods)
+        units, squares = np.zeros((len(starts), N_FLOWS, n)), np.zeros((len(starts), n))
         told = (trial.demand, trial.stock, trial.economics, trial.supply, trial.counted)
-        for periods, units in reviews(decide, *told, block=n_periods):
-            made = _flows(replace(Ledger.of(units[:-1], money), cash=units[-1]))
-            made |= {"periods": trial.counted[:, periods].sum(axis=1)}  # an order is placed in the first period alone
-            for name, values in made.items():
-                flows[name][:, periods.start // n_periods] += values
+        for periods, made in reviews(self.decision(rule), *told, block=n_periods):
+            units[periods.start // n_periods] += made
+            squares[periods.start // n_periods] += made[0] ** 2  # an order is placed in the first period alone
+        money = trial.economics.for_items(n)
+        found = [_flows(replace(Ledger.of(part[:-1], money), cash=part[-1])) for part in units]
+        flows = {name: np.stack([part[name] for part in found], axis=1) for name in found[0]}
+        flows["ordered_squares"] = squares.T.copy()
+        flows["periods"] = np.add.reduceat(trial.counted, starts, axis=1, dtype=np.float64)
         return Outcome(**flows)
 
     def decision(self, rule: Policy) -> Callable[[int, Stock], Array]:
