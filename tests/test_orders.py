@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from shelfcast.boards import why_nothing
 from shelfcast.errors import DataError
 from shelfcast.horizons import Horizon
 from shelfcast.inventory.budget import Group, ration
@@ -130,6 +131,12 @@ def test_a_budget_of_zero_orders_nothing_and_says_so():
     assert "10 wanted, the budget leaves 0." in table["why"][0]
 
 
+def test_orders_of_nothing_say_why():
+    table = placed(held=inventory((0.0, 0.0, 99.0)), budget=0.0)
+    assert why_nothing(table) == "budget (2), enough stock (1)"
+    assert why_nothing(table.clear()) == "there are no products"
+
+
 def test_a_budget_that_suffices_changes_nothing():
     assert placed(budget=120.0).equals(placed())
 
@@ -216,6 +223,8 @@ def test_the_projected_rule_needs_each_period_on_the_way_and_says_which():
     )
     table = placed(policy=ProjectedStockout(), forecast=single)
     assert (table["quantity"] > 0).all()
+    lost = " What is asked for before it comes, and not on the shelf, is lost."
+    assert table["why"].str.ends_with(lost).to_list() == (table["target"] < table["mean_demand"]).to_list()
     assert table["target"].to_list() == pytest.approx((table["position"] + table["quantity"]).to_list(), abs=1.0)
 
 

@@ -21,7 +21,7 @@ from shelfcast.inventory.budget import NO_LIMIT, Scarce
 from shelfcast.inventory.economics import Economics, Ints, Supply
 from shelfcast.inventory.learned import Learned
 from shelfcast.inventory.policies import POLICIES, Policy, ProjectedStockout, policy
-from shelfcast.inventory.savings import Difference, difference, measures, regret_captured, stock_at_fill
+from shelfcast.inventory.savings import Difference, difference, measures, regret_captured, share, stock_at_fill
 from shelfcast.inventory.trials import Oracle, Outcome, Segmented
 from shelfcast.inventory.tuning import Tuned, candidates, tune
 from shelfcast.lessons import LEARNED, check_lessons, judged, learn
@@ -421,6 +421,8 @@ def equal_fill(grid: pl.DataFrame, savings: pl.DataFrame) -> pl.DataFrame:
     frontier = grid.filter(pl.col("varies") == "critical_ratio")
     for (model, name), part in frontier.group_by("model", "policy", maintain_order=True):
         stock = stock_at_fill(part["fill_rate"].to_numpy(), part["mean_stock"].to_numpy(), base["fill_rate"])
-        rows.append({"model": model, "policy": name, "stock": stock, "against_base": stock / base["mean_stock"] - 1.0})
+        rows.append(
+            {"model": model, "policy": name, "stock": stock, "against_base": share(stock, base["mean_stock"]) - 1.0}
+        )
     schema = {"model": pl.String, "policy": pl.String, "stock": pl.Float64, "against_base": pl.Float64}
     return pl.DataFrame(rows, schema=schema).fill_nan(None)

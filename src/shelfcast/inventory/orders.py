@@ -198,6 +198,7 @@ class _Plan:
     top_level: Array
     wanted: Array
     groups: tuple[Group, ...]
+    is_projected: bool
 
 
 def orders(
@@ -305,7 +306,7 @@ def _plan(
         found["mean"][rows], found["wanted"][rows] = law.mean(), policy.order(view)
         found["top_level"][rows] = law.levels[-1] if isinstance(law, Grid) else 1.0
         groups.append(Group(rows, law if isinstance(law, Grid) else Grid(_LEVELS, law.quantile(_LEVELS))))
-    return _Plan(**found, groups=tuple(groups))
+    return _Plan(**found, groups=tuple(groups), is_projected=needs_path(policy))
 
 
 _LEVELS = np.arange(1, 400) / 400
@@ -387,6 +388,9 @@ def _why(table: pl.DataFrame, plan: _Plan, unlimited: Array, recorded: Array, su
     notes = (
         pl.when(pl.col("recorded") < 0).then(_text(" Recorded stock {} counts as 0.", ("recorded",))),
         pl.when(pl.col("level").fill_nan(0) > pl.col("top") + 1e-9).then(level),
+        pl.when(pl.lit(plan.is_projected) & (pl.col("quantity") > 0) & (pl.col("target") < mean)).then(
+            pl.lit(" What is asked for before it comes, and not on the shelf, is lost.")
+        ),
         pl.when((pl.col("quantity") > 0) & (mean > 0) & (after > _LONG * mean)).then(
             _text(" That lasts about {} periods.", ("cover",), 0)
         ),

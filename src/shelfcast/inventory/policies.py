@@ -312,8 +312,10 @@ class ProjectedStockout:
     def target(self, view: View) -> Target:
         assert len(view.path) == view.lead_time + 1, "a rule that needs the path was given none"
         allowed = self.allowed(view)
-        stock = (np.ascontiguousarray(x) for x in (view.stock.on_hand, view.stock.pipeline))
-        wanted = projection.wanted_from(*stock, view.path, np.ascontiguousarray(allowed))
+        on_hand, pipeline, chance = (
+            np.ascontiguousarray(x) for x in (view.stock.on_hand, view.stock.pipeline, allowed)
+        )
+        wanted = projection.wanted_from(on_hand, pipeline, view.path, chance)
         return Target.of(view.stock.position + wanted, level=1.0 - allowed)
 
     def order(self, view: View) -> Array:
