@@ -175,13 +175,12 @@ def grow_one(
     most = int((table.indptr[1:] - table.indptr[:-1])[rows].sum())  # pages that are never written cost nothing
     cells = np.empty(most, dtype=table.cells.dtype)
     cells = cells[: tree_kernels.bag(table.cells, table.indptr, rows, place, cells, indptr)]
-    order = np.arange(len(rows), dtype=np.int32)
+    ids = np.arange(len(rows), dtype=np.int32)
     size = 4 * (len(rows) // min_leaf) + 8
     feature, split, left = (np.full(size, -1, dtype=np.int32) for _ in range(3))
     gain, spans = np.zeros(size, dtype=np.float32), np.zeros((size, 2), dtype=np.int32)
     n = tree_kernels.grow(
-        cells, indptr, packed, order, 0, len(rows), own_starts, min_leaf, max_depth, feature, split, left, gain, spans,
-        0, np.empty(len(rows), dtype=np.int32), unit,
+        cells, indptr, packed.copy(), ids, own_starts, min_leaf, max_depth, feature, split, left, gain, spans, unit
     )  # fmt: skip
     feature, left = feature[:n], left[:n]
     inner = left >= 0
@@ -189,7 +188,7 @@ def grow_one(
     split = np.where(inner, bin_of[split[:n]], -1).astype(np.int32)
     threshold = np.where(inner, table.bins.thresholds()[split], np.float32(0))
     return Grown(
-        np.where(inner, named, -1).astype(np.int32), threshold, left, gain[:n], split, spans[:n], rows[order]
+        np.where(inner, named, -1).astype(np.int32), threshold, left, gain[:n], split, spans[:n], rows[ids]
     )  # fmt: skip
 
 
