@@ -3,8 +3,8 @@
     python benchmarks/boosters.py [--only v9 f16] [--rows N] [--trees N] [--leaves N] [--seeds N] [--path FOLDER]
 
 LightGBM is no dependency; `--path` is where it is installed. Its boosters learn the root of demand over scale, as the
-forest's trees do; quantiles are sorted. V9: M5, level 12 and the same rounded. F16: Breakfast at the Frat, WQL of all and
-of promoted weeks. CPU seconds of fit and forecasts together, one thread; means of seeds.
+forest's trees do; quantiles are sorted. V9: M5, level 12 and the same rounded. F16: Breakfast at the Frat, WQL of all
+and of promoted weeks. CPU seconds of fit and forecasts together, one thread; means of seeds.
 """
 
 import argparse
