@@ -278,21 +278,21 @@ def fill_cells(values: Any, edges: Any, starts: Ints, indptr: Ints, out: Any) ->
 
 
 @compiled
-def walk(values: Any, feature: Any, threshold: Any, left: Any, root: int, out: Any) -> None:
-    """Leaf (J,) that each row of values (J, F) reaches from a root."""
+def walk(values: Any, nodes: Any, root: int, out: Any) -> None:
+    """Leaf (J,) that each row of values (J, F) reaches from a root; `nodes` as in `Trees.nodes`."""
     for j in range(values.shape[0]):
-        node = root
-        while left[node] >= 0:
-            f = feature[node]
+        at = root
+        while nodes[at].left >= 0:
+            f = nodes[at].feature
             missing_left = f < -1
             if missing_left:
                 f = -2 - f
             x = values[j, f]
             if np.isnan(x):
-                node = left[node] + (0 if missing_left else 1)
+                at = nodes[at].left + (0 if missing_left else 1)
             else:
-                node = left[node] + (0 if x <= threshold[node] else 1)
-        out[j] = node
+                at = nodes[at].left + (0 if x <= nodes[at].threshold else 1)
+        out[j] = at
 
 
 @compiled
@@ -344,30 +344,28 @@ def merge(
 
     `leaves` (J, T) are reservoirs: number l keeps `count[l]` codes from `first[l]`, together weighing 1 / T. The
     quantile is the least value at which the distribution function reaches the level. Codes are counted coarse (64 at a
-    time) and fine, so no row is sorted; `value_of` turns a code into a value.
+    time) and fine, so no row is sorted; `value_of` turns a code into a value. Rows that follow each other reach many
+    of the same leaves: only those that differ are counted anew, in whole numbers, so that nothing is rounded.
     """
-    n_trees, n_coarse = leaves.shape[1], ((len(value_of) - 1) >> 6) + 1
-    coarse = np.zeros(n_coarse, dtype=np.float32)
-    fine = np.zeros(n_coarse << 6, dtype=np.float32)
-    for j in range(leaves.shape[0]):
-        coarse[:] = 0.0
-        fine[:] = 0.0
-        total, centre = np.float32(0.0), 0.0
+    n_rows, n_trees, n_coarse = leaves.shape[0], leaves.shape[1], ((len(value_of) - 1) >> 6) + 1
+    coarse = np.zeros(n_coarse, dtype=np.int32)
+    fine = np.zeros(n_coarse << 6, dtype=np.int32)
+    unit, total = np.int32((1 << 30) // max(n_trees, 1)), 0
+    for j in range(n_rows):
+        centre, n_there = 0.0, 0
         for t in range(n_trees):
             leaf = leaves[j, t]
-            if count[leaf] == 0:
-                continue
-            weight = np.float32(1.0) / count[leaf]
-            total += np.float32(1.0)
-            centre += leaf_mean[leaf]
-            for r in range(first[leaf], first[leaf] + count[leaf]):
-                fine[codes[r]] += weight
-                coarse[codes[r] >> 6] += weight
-        mean[j] = centre / max(total, np.float32(1.0)) * factor[j]
-        block, at, below = 0, 0, np.float32(0.0)
-        passed = np.float32(0.0)
+            if j == 0 or leaf != leaves[j - 1, t]:
+                total += count_leaf(leaf, first, count, codes, unit, fine, coarse)
+                if j > 0:
+                    total += count_leaf(leaves[j - 1, t], first, count, codes, -unit, fine, coarse)
+            if count[leaf] > 0:
+                centre += leaf_mean[leaf]
+                n_there += 1
+        mean[j] = centre / max(n_there, 1) * factor[j]
+        block, at, below, passed = 0, 0, 0, 0
         for q in range(len(levels)):
-            wanted = levels[q] * total - 1e-5 * total
+            wanted = (float(levels[q]) - 1e-5) * total
             while passed + coarse[block] < wanted and block < n_coarse - 1:
                 passed += coarse[block]
                 block += 1
@@ -376,3 +374,16 @@ def merge(
                 below += fine[at]
                 at += 1
             out[j, q] = value_of[at] * factor[j]
+
+
+@compiled
+def count_leaf(leaf: int, first: Any, count: Any, codes: Any, unit: int, fine: Any, coarse: Any) -> int:
+    """Add the codes of a leaf to both counts, with `unit` for all of them together; returns what was added."""
+    n = count[leaf]
+    if n == 0:
+        return 0
+    weight = np.int32(unit // n) if unit > 0 else np.int32(-((-unit) // n))
+    for r in range(first[leaf], first[leaf] + n):
+        fine[codes[r]] += weight
+        coarse[codes[r] >> 6] += weight
+    return int(n) * int(weight)

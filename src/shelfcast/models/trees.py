@@ -6,6 +6,7 @@ bounded random sample of its rows (Meinshausen 2006 keeps them all), so that any
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 _MAX_DEPTH = 30
 MOST_ROWS = 1 << 23  # of training: a tree's sum of weights, about `unit` for each row it sees, fits `COUNT_BITS`
+_NODE = np.dtype([("threshold", np.float32), ("feature", np.int32), ("left", np.int32), ("unused", np.int32)])
 _QUANTA = (1 << 14) - 1  # steps of a target while trees grow
 
 
@@ -64,13 +66,20 @@ class Trees:
         """T."""
         return len(self.roots)
 
+    @cached_property
+    def nodes(self) -> NDArray[np.void]:
+        """(M,) what a walk reads of each node, side by side in memory."""
+        out = np.zeros(len(self.left), dtype=_NODE)
+        out["threshold"], out["feature"], out["left"] = self.threshold, self.feature, self.left
+        return out
+
     def leaves(self, values: Floats) -> NDArray[np.int32]:
         """(J, T) leaf of every row of features (J, F) in every tree."""
         from shelfcast.models import tree_kernels
 
         out = np.empty((self.n_trees, len(values)), dtype=np.int32)
         for t, root in enumerate(self.roots):
-            tree_kernels.walk(values, self.feature, self.threshold, self.left, int(root), out[t])
+            tree_kernels.walk(values, self.nodes, int(root), out[t])
         return np.ascontiguousarray(out.T)
 
     def importance(self, n_features: int) -> NDArray[np.float64]:
