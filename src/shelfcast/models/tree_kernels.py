@@ -279,19 +279,18 @@ def fill_cells(values: Any, edges: Any, starts: Ints, indptr: Ints, out: Any) ->
 
 @compiled
 def walk(values: Any, nodes: Any, root: int, out: Any) -> None:
-    """Leaf (J,) that each row of values (J, F) reaches from a root; `nodes` as in `Trees.nodes`."""
+    """Leaf (J,) that each row of values (J, F) reaches from a root; `nodes` as in `Trees.nodes`.
+
+    The side is reckoned, not branched on: which one it will be cannot be guessed.
+    """
     for j in range(values.shape[0]):
         at = root
-        while nodes[at].left >= 0:
-            f = nodes[at].feature
-            missing_left = f < -1
-            if missing_left:
-                f = -2 - f
-            x = values[j, f]
-            if np.isnan(x):
-                at = nodes[at].left + (0 if missing_left else 1)
-            else:
-                at = nodes[at].left + (0 if x <= nodes[at].threshold else 1)
+        left = nodes[at].left
+        while left >= 0:
+            x = values[j, nodes[at].feature]
+            stays = np.int64(x <= nodes[at].threshold) | (np.int64(x != x) & np.int64(nodes[at].missing_left))
+            at = left + 1 - stays
+            left = nodes[at].left
         out[j] = at
 
 

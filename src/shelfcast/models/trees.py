@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 _MAX_DEPTH = 30
 MOST_ROWS = 1 << 23  # of training: a tree's sum of weights, about `unit` for each row it sees, fits `COUNT_BITS`
-_NODE = np.dtype([("threshold", np.float32), ("feature", np.int32), ("left", np.int32), ("unused", np.int32)])
+_NODE = np.dtype([("threshold", np.float32), ("feature", np.int32), ("left", np.int32), ("missing_left", np.int32)])
 _QUANTA = (1 << 14) - 1  # steps of a target while trees grow
 
 
@@ -70,7 +70,8 @@ class Trees:
     def nodes(self) -> NDArray[np.void]:
         """(M,) what a walk reads of each node, side by side in memory."""
         out = np.zeros(len(self.left), dtype=_NODE)
-        out["threshold"], out["feature"], out["left"] = self.threshold, self.feature, self.left
+        out["threshold"], out["left"], out["missing_left"] = self.threshold, self.left, self.feature < -1
+        out["feature"] = np.where(self.feature < -1, -2 - self.feature, self.feature)
         return out
 
     def leaves(self, values: Floats) -> NDArray[np.int32]:
