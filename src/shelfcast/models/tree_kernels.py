@@ -281,17 +281,26 @@ def fill_cells(values: Any, edges: Any, starts: Ints, indptr: Ints, out: Any) ->
 def walk(values: Any, nodes: Any, root: int, out: Any) -> None:
     """Leaf (J,) that each row of values (J, F) reaches from a root; `nodes` as in `Trees.nodes`.
 
-    The side is reckoned, not branched on: which one it will be cannot be guessed.
+    The side is reckoned, not branched on, since which one it will be cannot be guessed; and eight rows go down together,
+    so that one need not wait for what another reads.
     """
-    for j in range(values.shape[0]):
-        at = root
-        left = nodes[at].left
-        while left >= 0:
-            x = values[j, nodes[at].feature]
-            stays = np.int64(x <= nodes[at].threshold) | (np.int64(x != x) & np.int64(nodes[at].missing_left))
-            at = left + 1 - stays
-            left = nodes[at].left
-        out[j] = at
+    n = values.shape[0]
+    at = np.empty(8, dtype=np.int64)
+    for begin in range(0, n, 8):
+        size = min(8, n - begin)
+        at[:] = root
+        n_moving = size
+        while n_moving > 0:
+            n_moving = 0
+            for k in range(size):
+                left = nodes[at[k]].left
+                if left >= 0:
+                    x = values[begin + k, nodes[at[k]].feature]
+                    stays = np.int64(x <= nodes[at[k]].threshold) | (np.int64(x != x) & nodes[at[k]].missing_left)
+                    at[k] = left + 1 - stays
+                    n_moving += 1
+        for k in range(size):
+            out[begin + k] = at[k]
 
 
 @compiled
