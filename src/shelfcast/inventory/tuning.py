@@ -36,7 +36,7 @@ def candidates(name: str, protected: int, review: int) -> list[Policy]:
     """
     made: dict[str, Callable[[], list[Policy]]] = {
         "cover": lambda: [
-            Cover(k * protected) for k in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.33, 1.6, 2.0, 2.5, 3.0)
+            Cover(round(k * protected, 3)) for k in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.33, 1.6, 2.0, 2.5, 3.0)
         ],
         "safety-stock": lambda: [SafetyStock(z) for z in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.645, 2.0, 2.5, 3.0)],
         "quantile": lambda: [QuantileOfSum(level) for level in _LEVELS],
