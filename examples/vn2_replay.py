@@ -89,7 +89,7 @@ def trial(panel: Panel, first: int, n_weeks: int) -> Trial:
 
 
 def laws(
-    panel: Panel, name: str, horizons: tuple[Horizon, ...], first: int, n_weeks: int, refit: int | None
+    panel: Panel, name: str, horizons: tuple[Horizon, ...], first: int, n_weeks: int, refit: int | None = None
 ) -> ForecastLaws:
     """Forecasts before each of the weeks, from a model fitted before the first, and again every `refit` weeks."""
     at = panel.first + first
@@ -124,7 +124,7 @@ def open_loop(panel: Panel, names: list[str], horizons: tuple[Horizon, ...], n_s
     """Forecasts from recorded history."""
     n_weeks = LAST - FIRST + 1
     test, tuning = trial(panel, FIRST, n_weeks), trial(panel, FIRST - TUNING, TUNING)
-    law = laws(panel, "benchmark", horizons, FIRST, n_weeks, None)
+    law = laws(panel, "benchmark", horizons, FIRST, n_weeks)
     base = run_rule(test, Cover(4.0), law, 4)
     print("open loop, weeks 79 to 130; tuned and learned on weeks 53 to 78")
     show("benchmark: cover 4", base, base)
