@@ -146,12 +146,12 @@ def path_of(name: str, entry: Entry, seed: int) -> Path:
 
 
 def wanted(sets: list[str], only: list[str], seeds: int) -> Iterator[tuple[str, Entry, int]]:
-    """Every result that is asked for: first seeds of all models come first."""
+    """Every result that is asked for: first seeds of all models come first, models in the order asked for."""
+    entries = [entry for entry in GENERATIONS if not only or entry.name in only]
+    entries.sort(key=lambda entry: only.index(entry.name) if only else 0)
     for seed in range(seeds):
-        for name in sets:
-            for entry in GENERATIONS:
-                if (entry.learned or seed == 0) and (not only or entry.name in only):
-                    yield name, entry, seed
+        for entry in entries:
+            yield from ((name, entry, seed) for name in sets if entry.learned or seed == 0)
 
 
 def made(name: str, entry: Entry, seed: int) -> tuple[Forecast, float, float]:

@@ -11,7 +11,7 @@ from shelfcast.scoring import ratio
 
 Array = NDArray[np.float64]
 LIVES = ("current", "new", "ended", "unsold")
-STRONG = 0.3
+STRONG = 0.1
 _SEASONS = 26  # seasons in which places are compared
 
 
@@ -44,7 +44,7 @@ def shortages(seen: Panel) -> NDArray[np.str_]:
 
 
 def seasons(seen: Panel) -> NDArray[np.str_]:
-    """(N,) `strong` where places of the season tell 0.3 of the variance of demand, else `weak`; or `short`.
+    """(N,) `strong` where places of the season tell 0.1 of the variance of demand, else `weak`; or `short`.
 
     The share is Kelley's epsilon squared, `1 - (within / its degrees of freedom) / (total / its own)`, which is 0 on
     average where there is no season, however short the history. Two whole seasons are needed.
