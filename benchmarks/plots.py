@@ -33,7 +33,8 @@ def _text(
     x: float, y: float, words: str, anchor: str = "start", fill: str = INK, weight: str = "", size: int = 12
 ) -> str:
     bold = f' font-weight="{weight}"' if weight else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" font-size="{size}"{bold}>{escape(words)}</text>'
+    at = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" font-size="{size}"{bold}'
+    return f"<text {at}>{escape(words)}</text>"
 
 
 def _ticks(low: float, high: float, n: int = 5) -> list[float]:
@@ -60,7 +61,8 @@ def dots(title: str, rows: Mapping[str, Mapping[str, float]], unit: str, *, mark
         return LEFT + (WIDTH - LEFT - RIGHT) * (value - low) / (high - low)
 
     parts = [
-        f'<path d="M{x(t):.1f} {TOP - 8}V{bottom}" stroke="#e4e4e4"/>{_text(x(t), bottom + 16, f"{t:g}", "middle", QUIET)}'
+        f'<path d="M{x(t):.1f} {TOP - 8}V{bottom}" stroke="#e4e4e4"/>'
+        + _text(x(t), bottom + 16, f"{t:g}", "middle", QUIET)
         for t in _ticks(low, high)
     ]
     if marks is not None:
@@ -69,7 +71,8 @@ def dots(title: str, rows: Mapping[str, Mapping[str, float]], unit: str, *, mark
         y = TOP + ROW * (place + 0.5)
         parts.append(_text(LEFT - 10, y + 4, model, "end"))
         parts += [
-            f'<circle cx="{x(v):.1f}" cy="{y:.1f}" r="5" fill="{COLOURS[names.index(n)]}"><title>{escape(n)}: {v:.4g}</title></circle>'
+            f'<circle cx="{x(v):.1f}" cy="{y:.1f}" r="5" fill="{COLOURS[names.index(n)]}">'
+            f"<title>{escape(n)}: {v:.4g}</title></circle>"
             for n, v in row.items()
         ]
     parts += _legend(names, bottom + 38)
@@ -89,7 +92,8 @@ def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], acros
         return 60 + (WIDTH - 60 - RIGHT) * (x - left) / (most - left or 1.0), bottom - 240 * (y - low) / (high - low)
 
     parts = [
-        f'<path d="M60 {at(left, t)[1]:.1f}H{WIDTH - RIGHT}" stroke="#e4e4e4"/>{_text(52, at(left, t)[1] + 4, f"{t:g}", "end", QUIET)}'
+        f'<path d="M60 {at(left, t)[1]:.1f}H{WIDTH - RIGHT}" stroke="#e4e4e4"/>'
+        + _text(52, at(left, t)[1] + 4, f"{t:g}", "end", QUIET)
         for t in _ticks(low, high)
     ]
     parts += [_text(at(t, low)[0], bottom + 16, f"{t:g}", "middle", QUIET) for t in sorted({x for x, _ in points})]

@@ -7,8 +7,9 @@ sample (daily, 3,009 products, 14 days). A model is fitted once, on what was kno
 origins of both windows; every outcome of the first is known at the first origin of the second. Nothing was chosen, or
 scored before, on the days of the second windows (`SETS`).
 
-Each (data set, model, seed) is one file under `runs/story`, so a second call goes on where the first was stopped; a
-model whose settings changed is fitted again. `story_tables.py` makes the tables and plots of them. One thread.
+Peers (`peers.py`) run where they are installed. Each (data set, model, seed) is one file under `runs/story`, so a
+second call goes on where the first was stopped; a model whose settings changed is fitted again. `story_tables.py`
+makes the tables and plots of them. One thread.
 """
 
 import argparse
@@ -28,6 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 import m5_data
+import peers
 import weekly_data
 from shelfcast.data.panel import Panel
 from shelfcast.forecast import Forecast
@@ -85,6 +87,7 @@ GENERATIONS = (
     Entry("mqtransformer", learned=True, settings={"align": "none", "position": 0, "steps": 2_000}),
 )
 YOUNG_NET = {"left_out": ["calendar"]}  # less than two years of days: the calendar would be learned by heart
+PEERS = (Entry("lightgbm", learned=True), Entry("statsforecast"))
 WEEKLY_NET = {"dropout": 0.25, "weight_decay": 0.03, "average": 0.995, "weight_power": 0.25}
 
 
@@ -101,7 +104,8 @@ def _sets() -> dict[str, DataSet]:
             _every(m5_data.period(1296), 4, 7), _every(m5_data.period(1345), 4, 7),
             {"patchwork": {"group": "department"}},
             {"seasonal-naive": 2, "season-profile": 2, "patchwork": 45, "forest-point": 50, "sqrf": 25, "rnn-point": 20,
-             "rnn-distribution": 25, "mq-fnn": 40, "mq-rnn": 90, "mq-cnn": 100, "mqtransformer": 115},
+             "rnn-distribution": 25, "mq-fnn": 40, "mq-rnn": 60, "mq-cnn": 100, "mqtransformer": 75, "lightgbm": 60,
+             "statsforecast": 190},
         ),
         "frat": DataSet(
             "Breakfast at the Frat, weekly", weekly_data.FRAT, lambda: weekly_data.panel_of("frat", weekly_data.FRAT),
@@ -110,7 +114,8 @@ def _sets() -> dict[str, DataSet]:
              "mq-rnn": WEEKLY_NET, "mq-cnn": WEEKLY_NET | {"steps": 3_000},
              "mqtransformer": WEEKLY_NET | {"align": "dates", "steps": 1_150}},
             {"seasonal-naive": 1, "season-profile": 1, "patchwork": 10, "forest-point": 25, "sqrf": 20, "rnn-point": 12,
-             "rnn-distribution": 12, "mq-fnn": 25, "mq-rnn": 25, "mq-cnn": 26, "mqtransformer": 27},
+             "rnn-distribution": 12, "mq-fnn": 25, "mq-rnn": 25, "mq-cnn": 26, "mqtransformer": 27, "lightgbm": 40,
+             "statsforecast": 35},
         ),
         "shop": DataSet(
             "Web shop (the embedded sample), daily", None, weekly_data.web_shop, 14, shop,
@@ -119,7 +124,8 @@ def _sets() -> dict[str, DataSet]:
              "mqtransformer": YOUNG_NET | {"steps": 900}, "mq-fnn": YOUNG_NET | {"steps": 1_000},
              "mq-rnn": YOUNG_NET | {"steps": 1_300}},
             {"seasonal-naive": 2, "season-profile": 2, "patchwork": 30, "forest-point": 40, "sqrf": 25, "rnn-point": 20,
-             "rnn-distribution": 20, "mq-fnn": 35, "mq-rnn": 35, "mq-cnn": 35, "mqtransformer": 40},
+             "rnn-distribution": 20, "mq-fnn": 35, "mq-rnn": 35, "mq-cnn": 35, "mqtransformer": 40, "lightgbm": 50,
+             "statsforecast": 240},
         ),
     }  # fmt: skip
 
@@ -147,7 +153,7 @@ def path_of(name: str, entry: Entry, seed: int) -> Path:
 
 def wanted(sets: list[str], only: list[str], seeds: int) -> Iterator[tuple[str, Entry, int]]:
     """Every result that is asked for: first seeds of all models come first, models in the order asked for."""
-    entries = [entry for entry in GENERATIONS if not only or entry.name in only]
+    entries = [entry for entry in (*GENERATIONS, *PEERS) if not only or entry.name in only]
     entries.sort(key=lambda entry: only.index(entry.name) if only else 0)
     for seed in range(seeds):
         for entry in entries:
@@ -157,7 +163,10 @@ def wanted(sets: list[str], only: list[str], seeds: int) -> Iterator[tuple[str, 
 def made(name: str, entry: Entry, seed: int) -> tuple[Forecast, float, float]:
     """A frozen model's forecasts from all origins of a data set, and CPU seconds of `fit` and `predict`."""
     data, panel = SETS[name], panel_of(name)
-    model = forecaster(entry.name, horizons=data.n_ahead, levels=LEVELS, **settings_of(name, entry))
+    if entry in PEERS:
+        model = peers.peer(entry.name, per_period(data.n_ahead), LEVELS)
+    else:
+        model = forecaster(entry.name, horizons=data.n_ahead, levels=LEVELS, **settings_of(name, entry))
     begin = time.process_time()
     model.fit(panel.as_of(data.frozen), seed=seed)
     middle = time.process_time()
@@ -203,7 +212,11 @@ def main() -> int:
     absent = [name for name in given.sets if (folder := SETS[name].folder) is not None and not folder.is_dir()]
     for name in absent:
         print(f"skipped: {SETS[name].title} is not there; it is expected in ../shared/data beside the project")
+    for entry in PEERS:
+        if (why := peers.absent(entry.name)) is not None:
+            print(f"skipped: {entry.name}: {why}")
     asked = list(wanted([name for name in given.sets if name not in absent], given.only, given.seeds))
+    asked = [one for one in asked if one[1] not in PEERS or peers.absent(one[1].name) is None]
     todo = [one for one in asked if not path_of(*one).is_file()]
     seconds = sum(SETS[name].seconds[entry.name] for name, entry, _ in todo)
     print(f"{len(asked)} results, {len(asked) - len(todo)} of them there; about {seconds / 60:.0f} CPU minutes to go")

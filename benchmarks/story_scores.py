@@ -71,7 +71,8 @@ def _scored(name: str, whole: Forecast, fit: float, predict: float) -> dict[str,
     forecast = whole.rounded()
     choose, test = forecast.at(data.choose), forecast.at(data.test)
     made: dict[str, Any] = {
-        "fit": fit, "predict": predict, "choose": _values(choose, panel, OVERALL), "test": _values(test, panel, OVERALL),
+        "fit": fit, "predict": predict,
+        "choose": _values(choose, panel, OVERALL), "test": _values(test, panel, OVERALL),
         "slices": {kind: _slices(test, panel, kind) for kind in kinds_of(panel)},
         "losses": np.round(series_losses(test, panel), 4).tolist(), "coverage": _coverage(test, panel),
     }  # fmt: skip
