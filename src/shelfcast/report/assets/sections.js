@@ -30,8 +30,9 @@ function segmentTable(part, kind) {
   let low = Math.min(...all, based ? 1 : Infinity), high = Math.max(...all, based ? 1 : 0);
   const pad = 0.08 * (high - low || 1); low -= pad; high += pad;
   const left = (v) => `left:${(100 * (v - low)) / (high - low)}%`;
-  const own = (c) => (c.wql[chosen] !== undefined ? chosen : Object.keys(c.wql).sort((a, b) => c.wql[a] - c.wql[b])[0]);
-  const rows = cells.map((c) => el("tr", {}, el("th", { scope: "row", class: "item" }, c.segment), total ? el("td", { class: "n opt2" }, percent(c.weight / total)) : null,
+  const own = (c) => c.units ? (c.units[chosen] !== undefined ? chosen : Object.keys(c.units)[0]) : (c.wql[chosen] !== undefined ? chosen : Object.keys(c.wql).sort((a, b) => c.wql[a] - c.wql[b])[0]);
+  const unsold = (c) => el("tr", {}, el("th", { scope: "row", class: "item" }, c.segment), total ? el("td", { class: "n opt2" }, percent(0)) : null, el("td", { colspan: 3, class: "quiet" }, `nothing was sold; ${own(c)} is ${num(c.units[own(c)], 4)} units off a period (pinball)`));
+  const rows = cells.map((c) => c.units ? unsold(c) : el("tr", {}, el("th", { scope: "row", class: "item" }, c.segment), total ? el("td", { class: "n opt2" }, percent(c.weight / total)) : null,
     el("td", { style: "width:38%" }, el("div", { class: "dots", role: "img", "aria-label": Object.keys(c.wql).map((n) => n + " " + num(scale(c, n), 2)).join(", ") }, based ? el("b", { style: left(1) }) : null, Object.keys(c.wql).sort((a, b) => (a === own(c)) - (b === own(c))).map((n) => (Number.isFinite(scale(c, n)) && n !== baseline ? el("i", { class: n === own(c) ? "own" : null, style: left(scale(c, n)), title: n + ": " + num(c.wql[n], 3) }) : null)))),
     el("td", { class: "n strong" }, num(c.wql[own(c)], 3)), el("td", { class: "n " + (scale(c, own(c)) < 1 ? "good" : "bad") }, based && own(c) !== baseline ? change(scale(c, own(c))) : "–")));
   return el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, kind), total ? el("th", { scope: "col", class: "n opt2" }, "share") : null, el("th", { scope: "col" }, based ? "each model; dashed: baseline" : "each model"), el("th", { scope: "col", class: "n" }, "WQL"), el("th", { scope: "col", class: "n" }, based ? "change" : ""))), el("tbody", {}, rows));
