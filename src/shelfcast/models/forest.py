@@ -31,7 +31,7 @@ from shelfcast.models.stratum import EXPECTED, Stratum, log_units
 from shelfcast.models.trees import MOST_ROWS, Growth, grow_trees
 
 Ints = NDArray[np.int64]
-_BLOCK = 512  # rows that walk the trees together
+_BLOCK = 2048  # rows that walk the trees together
 _SHARD = 5_000_000  # rows of a panel whose running sums are held at once
 _LEAST = {"n_rows": 1, "n_trees": 1, "min_leaf": 1, "n_kept": 1}
 _UNREADABLE = (
