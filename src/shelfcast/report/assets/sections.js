@@ -95,7 +95,10 @@ function drawCalibration() {
 const KIND_CLASS = { "money at risk": "risk", "stock-out risk": "risk", "biggest miss": "miss", new: "new", ended: "ended" };
 const KIND_TITLE = { "money at risk": "Money at risk", "stock-out risk": "Stock-out risk", "biggest miss": "Biggest misses", new: "New", ended: "No longer selling" };
 function drawLook() {
-  const groups = R.attention.filter((g) => g.n);
+  // What is ranked by money is not told again under its reason.
+  const told = new Set(R.attention.filter((g) => g.kind === "money at risk").flatMap((g) => g.rows.map((r) => r.row)).filter((row) => row >= 0));
+  const again = (g) => (g.kind === "biggest miss" || g.kind === "stock-out risk" ? g.rows.filter((r) => told.has(r.row)).length : 0);
+  const groups = R.attention.map((g) => (again(g) ? { ...g, n: g.n - again(g), rows: g.rows.filter((r) => !told.has(r.row)) } : g)).filter((g) => g.n && g.rows.length);
   if (!groups.length) return empty("look", "Worth a look", "Nothing stands out in what was given.");
   heading("look", "Worth a look");
   byId("look").append(el("div", { class: "looks" }, groups.map(lookCard)));
@@ -119,7 +122,9 @@ function drawCycle() {
   byId("cycle").append(el("div", { class: "card", style: "margin-top:18px" }, el("h3", {}, made.n_alarms > made.alarms.length ? `Alarms (${made.alarms.length} of ${made.n_alarms})` : "Alarms"), words));
   for (const table of made.tables) {
     const body = table.rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, cell))));
-    byId("cycle").append(el("div", { class: "card", style: "margin-top:18px" }, el("h3", {}, table.title), el("p", { class: "quiet" }, table.note), el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, table.columns.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, body)))));
+    const whole = el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, table.columns.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, body)));
+    const shown = body.length > 6 ? el("details", {}, el("summary", {}, `${body.length} rows`), whole) : whole;
+    byId("cycle").append(el("div", { class: "card", style: "margin-top:18px" }, el("h3", {}, table.title), el("p", { class: "quiet" }, table.note), shown));
   }
 }
 function drawNavigation() {
