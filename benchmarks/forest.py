@@ -1,12 +1,14 @@
 """The quantile forest: against the quantile-forest package on the same rows, at two million rows, and predicting.
 
-    python benchmarks/forest.py [--only peer large predict] [--path FOLDER]
+    python benchmarks/forest.py [--only peer large predict coverage] [--path FOLDER]
 
 - peer: 50,000 training rows of the M5 sample (features of `sqrf`), 20 trees, half of the features, leaves of 40; other
   10,000 rows are forecast at nine levels. `--path` is where quantile-forest is installed (it is no dependency); it gets
   the same root-scaled target, all rows of a leaf, and absent values as -1000.
 - large: drawn, 2 million rows x 100 sparse features in four product lines, 50 trees; each runs in a process of its own.
 - predict: `sqrf` with its default settings on the M5 sample, features included, and its last step, the merge, alone.
+- coverage: of `sqrf` frozen at d_1857 and rounded to whole units, nine origins: P(y < q) .. P(y <= q) by velocity, and
+  how far the level lies outside.
 
 CPU seconds of one thread, after the kernels were compiled once.
 """
@@ -19,11 +21,16 @@ import time
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 import m5_data
+from leaderboard import TWO_STAGE
 from shelfcast.data.feature_rows import FeatureRows
 from shelfcast.data.features import Features
+from shelfcast.data.panel import Panel
+from shelfcast.evaluation import calibration
+from shelfcast.forecast import Forecast
 from shelfcast.models.base import M5_LEVELS
 from shelfcast.models.binning import Bins, Table
 from shelfcast.models.drawing import Rows, draw_rows
@@ -34,6 +41,7 @@ from shelfcast.models.trees import Growth, Trees, grow_trees
 ORIGINS = tuple(m5_data.period(day) for day in m5_data.ORIGIN_DAYS)
 PEER = Growth(n_trees=20, min_leaf=40, n_kept=24, item_share=0.8, feature_share=0.5)
 TRAIN, TEST = 50_000, 10_000
+COVERED = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 N_ROWS, N_FEATURES, N_LINES, N_COMMON = 2_000_000, 100, 4, 20
 ABSENT = -1000.0
 
@@ -180,12 +188,37 @@ def predict() -> None:
     print(f"walk alone {rows / (walked - begin):,.0f}, merge alone {rows / (merged - walked):,.0f} rows a CPU second")
 
 
+def coverage() -> None:
+    """Print coverage of levels by velocity."""
+    if not m5_data.FOLDER.is_dir():
+        print("coverage: skipped; the M5 sample is expected in ../shared/data/m5 beside the project")
+        return
+    panel = m5_data.with_events(m5_data.products())
+    for label, settings in (("sqrf", {}), ("sqrf, two stages", TWO_STAGE)):
+        model: Any = forecaster("sqrf", horizons=28, levels=COVERED, **settings).fit(panel.as_of(ORIGINS[0]))
+        made = model.predict(panel, ORIGINS).rounded()
+        print(f"{label:18}" + "".join(f"{level:>14}" for level in COVERED))
+        for name, table in (("all", calibration(made, panel)), *by_velocity(made, panel)):
+            table = table.sort("level")
+            cells = zip(table["below"], table["at_most"], strict=True)
+            off = max(max(a - q, q - b, 0.0) for q, (a, b) in zip(COVERED, cells, strict=True))
+            cells = zip(table["below"], table["at_most"], strict=True)
+            shown = "".join(f"   {a:.3f}-{b:.3f}" for a, b in cells)
+            print(f"{name:18}{shown}   outside by at most {off:.3f}", flush=True)
+
+
+def by_velocity(made: Forecast, panel: Panel) -> list[tuple[str, pl.DataFrame]]:
+    """Tables of coverage by name of the class."""
+    table = calibration(made, panel, by=("velocity",)).with_columns(pl.col("velocity").cast(pl.String))
+    return [(str(name), part) for (name,), part in table.partition_by("velocity", as_dict=True).items()]
+
+
 def peak() -> float:
     """GB of this process at its peak."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-PARTS = {"peer": peer, "large": large, "predict": predict}
+PARTS = {"peer": peer, "large": large, "predict": predict, "coverage": coverage}
 
 
 def main() -> int:
