@@ -204,7 +204,8 @@ def section(name: str, part: Found) -> Iterator[str]:
     """All that is said of one data set."""
     data, panel = SETS[name], labelled(name)
     yield from (f"### {data.title}", "")
-    yield f"{panel.n_series:,} series, horizons 1 to {data.n_ahead}, fitted on what was known at {panel.date(data.frozen)};"
+    yield f"{panel.n_series:,} series, horizons 1 to {data.n_ahead}, fitted on what was known at"
+    yield f"{panel.date(data.frozen)};"
     yield f"test origins {panel.date(data.test[0])} to {panel.date(data.test[-1])}."
     yield from (
         "",
