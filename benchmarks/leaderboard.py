@@ -1,4 +1,4 @@
-"""The leaderboard: every generation under one protocol, with its CPU seconds.
+"""Every model under one protocol, with its CPU seconds.
 
     python benchmarks/leaderboard.py [--only NAME ...] [--seeds N]
 
