@@ -281,8 +281,8 @@ def fill_cells(values: Any, edges: Any, starts: Ints, indptr: Ints, out: Any) ->
 def walk(values: Any, nodes: Any, root: int, out: Any) -> None:
     """Leaf (J,) that each row of values (J, F) reaches from a root; `nodes` as in `Trees.nodes`.
 
-    The side is reckoned, not branched on, since which one it will be cannot be guessed; and eight rows go down together,
-    so that one need not wait for what another reads.
+    The side is reckoned, not branched on, since which one it will be cannot be guessed; and eight rows go down
+    together, so that one need not wait for what another reads.
     """
     n = values.shape[0]
     at = np.empty(8, dtype=np.int64)
