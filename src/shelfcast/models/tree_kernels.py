@@ -358,7 +358,7 @@ def merge(
     n_rows, n_trees, n_coarse = leaves.shape[0], leaves.shape[1], ((len(value_of) - 1) >> 6) + 1
     coarse = np.zeros(n_coarse, dtype=np.int32)
     fine = np.zeros(n_coarse << 6, dtype=np.int32)
-    unit, total = np.int32((1 << 30) // max(n_trees, 1)), 0
+    unit, total = (1 << 30) // max(n_trees, 1), 0
     for j in range(n_rows):
         centre, n_there = 0.0, 0
         for t in range(n_trees):
