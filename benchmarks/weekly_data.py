@@ -1,6 +1,7 @@
-"""The weekly real panels beside the project, as their example configs read them; products only, no totals."""
+"""Panels as their example configs read them, products only: two weekly ones beside the project, and the sample."""
 
 from datetime import datetime
+from importlib.resources import as_file, files
 from pathlib import Path
 
 from shelfcast.config import read_config
@@ -19,8 +20,27 @@ def panel_of(example: str, folder: Path) -> Panel:
     return products(load_panel(Run(config.model_copy(update={"totals": ()}), root, datetime(2026, 1, 1), data=folder)))
 
 
+def web_shop() -> Panel:
+    """The products of the embedded sample without their price, which is what was paid: it tells of the sale itself."""
+    with as_file(files("shelfcast.data") / "sample") as folder:
+        config, root = read_config(folder / "demo.toml")
+        sales = config.sales.model_copy(update={"price": None})
+        plain = config.model_copy(update={"totals": (), "sales": sales, "orders": None})
+        return products(load_panel(Run(plain, root, datetime(2026, 1, 1), data=folder)))
+
+
 def f16() -> tuple[Panel, int, list[int]]:
     """Protocol F16: the panel, the period at which models are frozen (week 120), and the origins (133 .. 148)."""
     panel = panel_of("frat", FRAT)
     first = panel.last - 155
     return panel, first + 119, [first + week - 1 for week in range(133, 149)]
+
+
+def vn2(frozen: int = 104) -> tuple[Panel, int, list[int]]:
+    """VN2: the panel, the period at which models are frozen, and the 16 origins from four weeks later on.
+
+    Frozen at week 104, origins are 108 .. 123 and targets end with the last week, 131.
+    """
+    panel = panel_of("vn2", VN2)
+    first = panel.first
+    return panel, first + frozen - 1, [first + frozen + 3 + week for week in range(16)]
