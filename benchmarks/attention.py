@@ -1,11 +1,13 @@
 """MQTransformer against MQ-CNN: accuracy, how much forecasts move from week to week, and what that costs.
 
-    python benchmarks/attention.py f16|v9 MODEL [SETTING=VALUE ...] [--seeds N] [--combine N]
+    python benchmarks/attention.py f16|vn2|v9 MODEL [SETTING=VALUE ...] [--seeds N] [--combine N] [--from WEEK]
 
 f16: Breakfast at the Frat, 3,909 store-products; frozen at week 120, origins 133 .. 148, horizons 1 to 8 weeks, nine
-levels; promoted: feature, display or price reduction in the target week. v9: the M5 sample as in `nets.py`, origins
-d_1857 .. d_1913 a week apart; promoted: calendar event on the target day. Scores are of single products, over observed
-cells; revisions compare successive origins. One thread; CPU seconds of `fit` and of `predict`.
+levels; promoted: feature, display or price reduction in the target week. vn2: 599 store-products, frozen at week 104
+(or `--from`), sixteen origins from four weeks later on, horizons and levels as f16, weeks in stock. v9: the M5 sample
+as in `nets.py`, origins d_1857 .. d_1913 a week apart; promoted: calendar event on the target day. Scores are of single
+products, over observed cells; revisions compare successive origins. One thread; CPU seconds of `fit` and of `predict`;
+"r" is WQL in whole units.
 """
 
 import argparse
@@ -28,7 +30,7 @@ from shelfcast.forecast import Forecast
 from shelfcast.models.base import M5_LEVELS
 from shelfcast.models.table import forecaster
 
-COLUMNS = ("WQL", "promoted", "P90 prom", "revision", "sfpc", "EV", "flips", "moved", "fell", "fit s", "pred s")
+COLUMNS = ("WQL", "promoted", "P90 prom", "revision", "sfpc", "EV", "flips", "moved", "fell", "fit s", "pred s", "r")
 
 
 def scored(made: Forecast, panel: Panel) -> list[float]:
@@ -44,10 +46,12 @@ def scored(made: Forecast, panel: Panel) -> list[float]:
     return [whole["wql"], promoted, high, *(whole[name] for name in names[1:])]
 
 
-def figures(protocol: str, name: str, settings: dict[str, Any], seed: int, combine: int) -> list[float]:
+def figures(
+    protocol: str, name: str, settings: dict[str, Any], seed: int, combine: int, day: int | None
+) -> list[float]:
     """A row of the table."""
-    if protocol == "f16":
-        panel, frozen, origins = weekly_data.f16()
+    if protocol != "v9":
+        panel, frozen, origins = weekly_data.f16() if protocol == "f16" else weekly_data.vn2(day or 104)
         model, single = forecaster(name, horizons=8, levels=weekly_data.LEVELS, **settings), panel
     else:
         panel, n_products, _ = m5_data.everything()
@@ -68,25 +72,28 @@ def figures(protocol: str, name: str, settings: dict[str, Any], seed: int, combi
     middle = time.process_time()
     made = model.predict(single, origins)
     end = time.process_time()
-    return [*scored(made, single), middle - begin, end - middle]
+    whole = float(evaluate(made.rounded(), single, metrics=["wql"])["value"][0])
+    return [*scored(made, single), middle - begin, end - middle, whole]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("protocol", choices=("f16", "v9"))
+    parser.add_argument("protocol", choices=("f16", "vn2", "v9"))
     parser.add_argument("model")
     parser.add_argument("settings", nargs="*", default=[], help="as steps=4500")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--combine", type=int, default=1, help="origins whose forecasts of a window are averaged")
+    parser.add_argument("--from", dest="week", type=int, help="week at which models are frozen; of vn2 alone")
     given = parser.parse_args()
-    if not (weekly_data.FRAT if given.protocol == "f16" else m5_data.FOLDER).is_dir():
+    folders = {"f16": weekly_data.FRAT, "vn2": weekly_data.VN2, "v9": m5_data.FOLDER}
+    if not folders[given.protocol].is_dir():
         print("skipped: the data are not there; they are expected in ../shared/data beside the project")
         return 0
     settings = {key: json.loads(value) for key, value in (text.split("=", 1) for text in given.settings)}
     print(f"{given.protocol} {given.model} {settings}\n{'seed':>6}" + "".join(f"{name:>9}" for name in COLUMNS))
     rows = []
     for seed in range(given.seeds):
-        rows.append(figures(given.protocol, given.model, settings, seed, given.combine))
+        rows.append(figures(given.protocol, given.model, settings, seed, given.combine, given.week))
         print(f"{seed:6}" + "".join(f"{value:9.4f}" for value in rows[-1]), flush=True)
     print(f"{'mean':>6}" + "".join(f"{value:9.4f}" for value in np.mean(rows, axis=0)))
     return 0

@@ -7,7 +7,8 @@ operations are those of its matrix products and attention as torch counts them (
 machine's rate is that of a product of 2,048 x 2,048 matrices. Times are CPU seconds. Memory is what the resident set
 grows by beyond the panel, each case in a process of its own. `--stream N ...` forecasts a memory-mapped panel of N
 series into a memory-mapped array instead and prints the most that the process held: pages of its own, which cannot be
-given back, and pages of files, which the system takes back when it needs them.
+given back, and pages of files, which the system takes back when it needs them. `--peers` times training steps of
+neuralforecast's models beside ours on the same demand, where it is installed (`net_peers.py` says how).
 """
 
 import argparse
@@ -30,11 +31,13 @@ import polars as pl
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+import net_peers
 from shelfcast.data.panel import Calendar, FeatureNames, Panel
 from shelfcast.models.base import M5_LEVELS
 from shelfcast.models.mq import NetworkForecaster
 from shelfcast.models.table import forecaster
 from shelfcast.networks import fitting
+from shelfcast.networks.preflight import expected_bytes
 from shelfcast.networks.training import Trainer
 from shelfcast.periods import Frequency
 
@@ -87,9 +90,9 @@ def made(name: str, panel: Panel, **settings: Any) -> tuple[NetworkForecaster, T
     return model, fitting.prepare(panel, model.horizons, model.levels, *parts, 0)
 
 
-def training(name: str, panel: Panel, rate: float) -> None:
+def training(name: str, panel: Panel, rate: float, **settings: Any) -> None:
     """Print what a step costs."""
-    _, trainer = made(name, panel)
+    _, trainer = made(name, panel, **settings)
     config = trainer.config
     cost = seconds(trainer.advance, 60)
     batch = seconds(lambda: trainer.batch(trainer.step), 60)
@@ -120,16 +123,19 @@ def memory(name: str, n_series: int, what: str) -> None:
     torch.set_num_threads(1)
     few, panel = drawn(100), drawn(n_series)
     model = forecaster(name, horizons=HORIZONS, levels=M5_LEVELS, steps=2).fit(few)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before, expected = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, ""
     if what == "training":
         _, trainer = made(name, panel)
         for _ in range(20):
             trainer.advance()
+        whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        expected = f"; {whole:.0f} MB in all, {expected_bytes(trainer) / 1e6:.0f} MB said before"
     else:
         for _ in model.stream(panel, [panel.last]):
             pass
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(f"{name:14} {what:10} {n_series:8,} series ({len(panel.demand):,} rows): {grown:6.0f} MB more", flush=True)
+    rows = f"{n_series:8,} series ({len(panel.demand):,} rows)"
+    print(f"{name:14} {what:10} {rows}: {grown:6.0f} MB more{expected}", flush=True)
 
 
 def mapped(n_series: int, folder: Path, size: int = 10_000) -> Panel:
@@ -195,6 +201,20 @@ def streaming(name: str, n_series: int) -> None:
     )
 
 
+def beside(names: list[str], panel: Panel) -> None:
+    """Print what training steps of neuralforecast's models cost on the same demand."""
+    if not net_peers.installed():
+        print(f"peers skipped: {net_peers.ABSENT}")
+        return
+    for name in names:
+        cost, windows = net_peers.step_cost(name, panel)
+        print(
+            f"neuralforecast {name}: {1e3 * cost:.0f} ms a step of {windows:,} windows; {1e6 * cost / windows:.0f} us "
+            f"an origin; {1e6 * cost / (windows * HORIZONS):.2f} s per million origin-horizon pairs",
+            flush=True,
+        )
+
+
 def apart(work: Callable[..., None], *given: Any) -> None:
     """Run in a process of its own."""
     worker = multiprocessing.get_context("spawn").Process(target=work, args=given)
@@ -206,6 +226,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", default=["mq-cnn", "mqtransformer"])
     parser.add_argument("--stream", type=int, nargs="*", default=[], help="numbers of series to stream instead")
+    parser.add_argument("--peers", nargs="*", default=["NHITS", "TCN"], help="models of neuralforecast to time beside")
     given = parser.parse_args()
     models = given.models
     if given.stream:
@@ -217,8 +238,11 @@ def main() -> int:
     print(f"a product of large matrices: {rate / 1e9:.1f} GFLOP a CPU second")
     for name in models:
         training(name, panel, rate)
+    beside(given.peers, panel)
     for name in models:
         prediction(name, panel)
+    for name in models[1:]:
+        apart(memory, name, 1_000, "training")
     for what, sizes in (("training", (1_000, 10_000, 100_000)), ("prediction", (1_000, 10_000))):
         for size in sizes:
             apart(memory, models[0], size, what)

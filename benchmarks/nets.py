@@ -8,7 +8,8 @@ same day from one origin to the next) and EV (excess volatility) are of products
 `--from DAY` freezes at another day, to choose settings on earlier origins. "covers" are P(y < q) .. P(y <= q) of
 products at .165 .5 .835 .975 in whole units, of the last seed. `--combine N` also scores the mean of what the same
 network said of a day at its latest N origins a week apart; `--products` leaves levels 1 to 9 out of training (and A9);
-`--asked LEVEL ...` asks for other levels than those of training and prints what they and the totals' cover.
+`--asked LEVEL ...` asks for other levels than those of training and prints what they and the totals' cover. At the end
+stand the cost of a training step and its share of the machine's rate of matrix products, as `net_costs.py` takes them.
 """
 
 import argparse
@@ -25,8 +26,10 @@ import numpy as np
 import torch
 
 import m5_data
+import net_costs
 from attention import scored
 from leaderboard import coverage
+from shelfcast.data.panel import Panel
 from shelfcast.evaluation import calibration, evaluate
 from shelfcast.forecast import Forecast
 from shelfcast.models.base import M5_LEVELS
@@ -54,11 +57,16 @@ def row(made: Forecast, fit: float, predict: float) -> list[float]:
     return [*map(float, scores), whole[0], whole[3], whole[5], fit, predict]
 
 
+def learned(given: argparse.Namespace) -> Panel:
+    """The series that one network learns: products, and the totals unless they are left out."""
+    panel, n_products, _ = m5_data.everything()
+    return panel.take(np.arange(n_products)) if given.products else panel
+
+
 def forecasts(given: argparse.Namespace, settings: dict[str, Any], seed: int) -> list[tuple[Forecast, float, float]]:
     """Forecasts of a network and CPU seconds of `fit` and `predict`; then, if asked for, of its combined origins."""
     origins = tuple(m5_data.period(given.day + 7 * week) for week in range(9))
-    panel, n_products, _ = m5_data.everything()
-    panel = panel.take(np.arange(n_products)) if given.products else panel
+    panel = learned(given)
     model = forecaster(given.model, horizons=28, levels=M5_LEVELS, **settings)
     begin = time.process_time()
     model.fit(panel.as_of(origins[0]), seed=seed)
@@ -113,6 +121,7 @@ def main() -> int:
     products = m5_data.products()
     single = replace(made[0][0].take(slice(0, products.n_series)), series=products.series.select(products.keys))
     print(f"covers {coverage(single.rounded(), products)}")
+    net_costs.training(given.model, learned(given), net_costs.machine_rate(), **settings)
     return 0
 
 

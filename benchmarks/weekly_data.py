@@ -34,3 +34,13 @@ def f16() -> tuple[Panel, int, list[int]]:
     panel = panel_of("frat", FRAT)
     first = panel.last - 155
     return panel, first + 119, [first + week - 1 for week in range(133, 149)]
+
+
+def vn2(frozen: int = 104) -> tuple[Panel, int, list[int]]:
+    """VN2: the panel, the period at which models are frozen, and the 16 origins from four weeks later on.
+
+    Frozen at week 104, origins are 108 .. 123 and targets end with the last week, 131.
+    """
+    panel = panel_of("vn2", VN2)
+    first = panel.first
+    return panel, first + frozen - 1, [first + frozen + 3 + week for week in range(16)]

@@ -73,9 +73,11 @@ def test_a_stopped_run_goes_on_as_if_undisturbed(tmp_path):
     model.report = lambda progress: steps.append(progress.step)
     np.testing.assert_array_equal(model.fit(panel).predict(panel, [199]).values, whole.values)
     assert min(steps) == 7  # steps 1 to 6 came from the checkpoint
-    (tmp_path / TRAINING).write_bytes(b"PK")
-    with pytest.raises(StoreError, match="Remove the file"):
-        model.fit(panel)
+    whole = (tmp_path / TRAINING).read_bytes()
+    for kept in (whole[:-200], whole[: len(whole) // 2], b"PK", b"", whole[:999] + b"?" + whole[1_000:]):
+        (tmp_path / TRAINING).write_bytes(kept)  # cut short, emptied, spoilt: never half read
+        with pytest.raises(StoreError, match="Remove the file"):
+            model.fit(panel)
 
 
 def test_warm_start_begins_from_the_weights_of_an_earlier_model(tmp_path):

@@ -281,8 +281,8 @@ def fill_cells(values: Any, edges: Any, starts: Ints, indptr: Ints, out: Any) ->
 def walk(values: Any, nodes: Any, root: int, out: Any) -> None:
     """Leaf (J,) that each row of values (J, F) reaches from a root; `nodes` as in `Trees.nodes`.
 
-    The side is reckoned, not branched on, since which one it will be cannot be guessed; and eight rows go down together,
-    so that one need not wait for what another reads.
+    The side is reckoned, not branched on, since which one it will be cannot be guessed; and eight rows go down
+    together, so that one need not wait for what another reads.
     """
     n = values.shape[0]
     at = np.empty(8, dtype=np.int64)
@@ -358,7 +358,7 @@ def merge(
     n_rows, n_trees, n_coarse = leaves.shape[0], leaves.shape[1], ((len(value_of) - 1) >> 6) + 1
     coarse = np.zeros(n_coarse, dtype=np.int32)
     fine = np.zeros(n_coarse << 6, dtype=np.int32)
-    unit, total = np.int32((1 << 30) // max(n_trees, 1)), 0
+    unit, total = (1 << 30) // max(n_trees, 1), 0
     for j in range(n_rows):
         centre, n_there = 0.0, 0
         for t in range(n_trees):

@@ -101,7 +101,7 @@ def read_state(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] |
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         counters: dict[str, Any] = json.loads(arrays.pop(_COUNTERS).tobytes())
     except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:

@@ -15,6 +15,7 @@ _KEPT = 14  # arrays of the size of a network's inputs and layers that one step 
 _SCORES = 3  # arrays of the size of the scores that one step may hold
 _KEPT_SAID = 4  # arrays of the size of what earlier origins said
 _INTERPRETER = 0.45e9  # bytes of the interpreter with torch and numpy
+_COMPILER = 0.08e9  # bytes of the compiler behind hand-made features, measured
 
 
 def preflight(
@@ -58,6 +59,7 @@ def expected_bytes(trainer: Trainer) -> float:
     return (
         attention_bytes(trainer)
         + _INTERPRETER
+        + (0.0 if layout.made is None else _COMPILER)
         + config.series * (windows + futures)
         + weights
         + trainer.source.table.nbytes * 2
