@@ -52,7 +52,8 @@ def peer(name: str, steps: int, known: Sequence[str] = (), seed: int = 1) -> Any
     quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False, "accelerator": "cpu"}
     model = getattr(models, name)(
         h=HORIZONS, input_size=HISTORY, loss=MQLoss(quantiles=list(M5_LEVELS)), max_steps=steps, random_seed=seed,
-        futr_exog_list=list(known) or None, scaler_type="standard", start_padding_enabled=True, enable_model_summary=False, **quiet,
+        futr_exog_list=list(known) or None, scaler_type="standard", start_padding_enabled=True,
+        enable_model_summary=False, **quiet,
     )  # fmt: skip
     return NeuralForecast(models=[model], freq="1d")
 
