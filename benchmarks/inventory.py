@@ -30,7 +30,7 @@ from shelfcast.inventory.economics import Array, Economics, Supply
 from shelfcast.inventory.learning import Lesson, Schooling, train
 from shelfcast.inventory.policies import Policy, ProjectedStockout, QuantileOfSum, View, path_horizons
 from shelfcast.inventory.simulator import Rule, Stock, replay
-from shelfcast.inventory.trials import Trial, replay_policy
+from shelfcast.inventory.trials import Trial, replay_policy, run_rule
 from shelfcast.inventory.tuning import cheapest_rule
 from shelfcast.inventory.twin import rollout
 from shelfcast.laws import Counts, Grid
@@ -134,13 +134,24 @@ def speed(n_items: int) -> None:
             QuantileOfSum(), lambda t: grid, demand, stock, economics, one
         ),
     }
+    few = slice(0, 4000)
+    trial = Trial(demand, np.ones(demand.shape, bool), stock, economics, one)
+    small = Trial(demand[few], trial.counted[few], stock.take(np.arange(n_items)[few]), economics, one)
+    runs["run_rule: quantile, compiled between"] = lambda: run_rule(trial, QuantileOfSum(), lambda t, h: grid, 4)
+    levels_of = np.array([0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99])
+
+    def path(t: int, h: Horizon) -> Grid:
+        return Grid(
+            levels_of, np.tile(Counts.poisson(np.array([5.0 * h.span])).quantile(levels_of), (len(small.demand), 1))
+        )
+
+    runs["run_rule: projected, few items"] = lambda: run_rule(small, ProjectedStockout(), path, 4)
     print(f"{n_items:,} items x {N_PERIODS} weeks, lead time {LEAD}; first call ready in {ready:.1f} s")
     floor = 0.0
-    few = slice(0, 4000)
     runs["torch: 64 x 64 network with gradient"] = torch_rollout(demand[few], economics, stock, one)
     for name, run in runs.items():
-        spent = cpu_seconds(run, 1 if "policy" in name else 2 if "torch" in name else 5)
-        rate = (demand[few].size if "torch" in name else demand.size) / spent / 1e6
+        spent = cpu_seconds(run, 1 if "policy" in name else 2 if "torch" in name or "rule" in name else 5)
+        rate = (demand[few].size if "torch" in name or "few" in name else demand.size) / spent / 1e6
         floor = floor or rate
         print(f"{name:38s} {rate:8.2f} M product-weeks/CPU-s {rate / floor:8.2f} x")
     peer = stockpyl_rate()

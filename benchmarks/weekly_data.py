@@ -1,6 +1,7 @@
-"""The weekly real panels beside the project, as their example configs read them; products only, no totals."""
+"""Panels as their example configs read them, products only: two weekly ones beside the project, and the sample."""
 
 from datetime import datetime
+from importlib.resources import as_file, files
 from pathlib import Path
 
 from shelfcast.config import read_config
@@ -17,6 +18,15 @@ def panel_of(example: str, folder: Path) -> Panel:
     """The products of an example config, from a folder with its files."""
     config, root = read_config(ROOT / "examples" / f"{example}.toml")
     return products(load_panel(Run(config.model_copy(update={"totals": ()}), root, datetime(2026, 1, 1), data=folder)))
+
+
+def web_shop() -> Panel:
+    """The products of the embedded sample without their price, which is what was paid: it tells of the sale itself."""
+    with as_file(files("shelfcast.data") / "sample") as folder:
+        config, root = read_config(folder / "demo.toml")
+        sales = config.sales.model_copy(update={"price": None})
+        plain = config.model_copy(update={"totals": (), "sales": sales, "orders": None})
+        return products(load_panel(Run(plain, root, datetime(2026, 1, 1), data=folder)))
 
 
 def f16() -> tuple[Panel, int, list[int]]:

@@ -88,14 +88,16 @@ def trial(panel: Panel, first: int, n_weeks: int) -> Trial:
     return Trial(past.demand, counted, stock, past.economics, past.supply)
 
 
-def laws(panel: Panel, name: str, horizons: tuple[Horizon, ...], first: int, n_weeks: int) -> ForecastLaws:
-    """Forecasts before each of the weeks, from a model fitted before the first."""
+def laws(
+    panel: Panel, name: str, horizons: tuple[Horizon, ...], first: int, n_weeks: int, refit: int | None = None
+) -> ForecastLaws:
+    """Forecasts before each of the weeks, from a model fitted before the first, and again every `refit` weeks."""
     at = panel.first + first
     if name == "benchmark":
         made = [Benchmark(horizons).predict(panel, at + t - 1) for t in range(n_weeks)]
     else:
         model = forecaster(name, horizons=horizons, levels=LEVELS)
-        made = list(backtest(model, panel, range(at - 1, at + n_weeks - 1)))
+        made = list(backtest(model, panel, range(at - 1, at + n_weeks - 1), refit_every=refit))
     return ForecastLaws(concat_origins(made), np.arange(panel.n_series), at)
 
 
@@ -118,7 +120,7 @@ def show(name: str, outcome: Outcome, base: Outcome) -> None:
     print(f"{name:52s} {m['cost']:8,.0f} {interval:26s} {parts}", flush=True)
 
 
-def open_loop(panel: Panel, names: list[str], horizons: tuple[Horizon, ...], n_seeds: int) -> None:
+def open_loop(panel: Panel, names: list[str], horizons: tuple[Horizon, ...], n_seeds: int, refit: int | None) -> None:
     """Forecasts from recorded history."""
     n_weeks = LAST - FIRST + 1
     test, tuning = trial(panel, FIRST, n_weeks), trial(panel, FIRST - TUNING, TUNING)
@@ -129,8 +131,8 @@ def open_loop(panel: Panel, names: list[str], horizons: tuple[Horizon, ...], n_s
     show("benchmark forecast, cover 3", run_rule(test, Cover(3.0), law, 4), base)
     show("perfect knowledge", run_rule(test, Oracle(test.demand, test.supply, test.economics), law, 4), base)
     for name in names:
-        now = laws(panel, name, horizons, FIRST, n_weeks)
-        before = laws(panel, name, horizons, FIRST - TUNING, TUNING)
+        now = laws(panel, name, horizons, FIRST, n_weeks, refit)
+        before = laws(panel, name, horizons, FIRST - TUNING, TUNING, refit)
         one_model(name, Lesson(test, now), Lesson(tuning, before), base, n_seeds)
 
 
@@ -191,13 +193,14 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--models", nargs="+", default=["season-profile"])
     parser.add_argument("--seeds", type=int, default=5, help="networks of the learned rule; 0 leaves it out")
+    parser.add_argument("--refit", type=int, help="weeks between fits of a model, open loop; without it, one fit")
     parser.add_argument("--loops", choices=("open", "closed", "both"), default="both")
     given = parser.parse_args()
     config, root = read_config(Path(__file__).with_name("vn2.toml"))
     panel = products(load_panel(Run(config, root, datetime.now(UTC).replace(tzinfo=None), data=given.data)))
     horizons = horizons_for(TERMS.for_items(panel.n_series), [Cell()])
     if given.loops != "closed":
-        open_loop(panel, given.models, horizons, given.seeds)
+        open_loop(panel, given.models, horizons, given.seeds, given.refit)
     if given.loops != "open":
         closed(panel, given.models, horizons)
 

@@ -17,6 +17,8 @@ from pydantic import BaseModel
 from shelfcast import pipelines
 from shelfcast.cli import app
 from shelfcast.config import RunConfig, check_config, read_config
+from shelfcast.data.dated import DISTANCES, POSITIONS
+from shelfcast.data.features import AHEAD, PRICE, STATE
 from shelfcast.data.samples import write_demo
 from shelfcast.inventory.orders import Bound
 from shelfcast.inventory.policies import POLICIES
@@ -201,6 +203,12 @@ def test_names_of_the_code_are_described() -> None:
     for setting in fields(Patchwork):
         if setting.init and setting.name not in ("horizons", "levels", "model"):
             assert f"`{setting.name}`" in text["patchwork"], f"describe the setting '{setting.name}'"
+
+
+def test_every_feature_is_described() -> None:
+    page = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+    for name in (*STATE, *AHEAD, *PRICE, *POSITIONS, *DISTANCES):
+        assert f"`{name}`" in page, f"describe the feature '{name}'"
 
 
 def test_pages_are_short_and_carry_no_emoji() -> None:

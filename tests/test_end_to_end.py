@@ -150,7 +150,9 @@ def test_arithmetic_of_orders(said, folder):
         assert row["quantity"] == 6 * np.ceil(wanted / 6)
         assert row["cost"] == pytest.approx(row["quantity"] * 0.6 * price[item], rel=1e-5)
         unit = 0.6 * price[item]
-        assert row["critical_ratio"] == pytest.approx(0.4 * price[item] / (0.4 * price[item] + 0.01 * unit), rel=1e-5)
+        assert row["critical_ratio"] == pytest.approx(
+            0.4 * price[item] / (0.4 * price[item] + 3 * 0.01 * unit), rel=1e-5
+        )
         assert row["why"].startswith("Expect ")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from shelfcast.boards import why_nothing
 from shelfcast.errors import DataError
 from shelfcast.horizons import Horizon
 from shelfcast.inventory.budget import Group, ration
@@ -61,7 +62,9 @@ def test_quantities_and_reasons_by_hand():
 def test_horizons_agree_with_lead_and_review_times():
     table = placed(supply=Supply([1, 0, 0], [1, 2, 3]))
     assert table["protects"].to_list() == ["0+2", "0+2", "0+3"]
-    assert table["quantity"].to_list() == [10.0, 20.0, 45.0]
+    assert table["critical_ratio"].to_list() == pytest.approx([9 / 10, 9 / 11, 9 / 12])
+    by_hand = [10.0, 8 + (9 / 11 - 0.5) / 0.4 * 12, 18 + 0.25 / 0.4 * 27]  # between the levels 0.5 and 0.9
+    assert table["quantity"].to_list() == np.ceil(by_hand).tolist()
 
 
 def test_arrival_dates_as_far_as_the_calendar_reaches():
@@ -126,6 +129,12 @@ def test_a_budget_of_zero_orders_nothing_and_says_so():
     assert table["quantity"].to_list() == [0.0] * 3
     assert table["limit"].to_list() == ["budget"] * 3
     assert "10 wanted, the budget leaves 0." in table["why"][0]
+
+
+def test_orders_of_nothing_say_why():
+    table = placed(held=inventory((0.0, 0.0, 99.0)), budget=0.0)
+    assert why_nothing(table) == "budget (2), enough stock (1)"
+    assert why_nothing(table.clear()) == "there are no products"
 
 
 def test_a_budget_that_suffices_changes_nothing():
@@ -214,6 +223,8 @@ def test_the_projected_rule_needs_each_period_on_the_way_and_says_which():
     )
     table = placed(policy=ProjectedStockout(), forecast=single)
     assert (table["quantity"] > 0).all()
+    lost = " What is asked for before it comes, and not on the shelf, is lost."
+    assert table["why"].str.ends_with(lost).to_list() == (table["target"] < table["mean_demand"]).to_list()
     assert table["target"].to_list() == pytest.approx((table["position"] + table["quantity"]).to_list(), abs=1.0)
 
 

@@ -146,7 +146,7 @@ def test_tables_of_a_backtest(folder):
     for name in ("scores", "segments", "calibration", "comparison"):
         assert run.store.scan(info, name).collect().equals(getattr(result, name)), name
     kinds = set(result.segments["segment_kind"])
-    assert kinds == {"velocity", "department", "promoted", AGGREGATE}
+    assert kinds == {"velocity", "department", "promoted", "repriced", AGGREGATE}
     levels = result.segments.filter(pl.col("segment_kind") == AGGREGATE)["segment"].unique().to_list()
     assert sorted(levels) == ["department", "item", "total"]
     assert set(result.comparison["model_a"]) == {"season-profile"}

@@ -16,6 +16,7 @@ from shelfcast.inventory.policies import (
     POLICIES,
     CappedBaseStock,
     Cover,
+    ProjectedStockout,
     QuantileOfSum,
     ReorderPoint,
     SafetyStock,
@@ -133,11 +134,27 @@ def test_a_policy_replayed_equals_the_compiled_rule():
         return law
 
     slow = replay_policy(QuantileOfSum(), laws, demand, stock, economics, supply)
-    target = quantile_each(law, 0.9)
+    target = quantile_each(law, 9.0 / 11.0)  # what is left costs 1 a period, and orders are two periods apart
     fast = replay(demand, Rule.base_stock(target), stock, economics, supply)
     assert np.allclose(slow.ledger.mismatch, fast.ledger.mismatch)
     assert np.allclose(slow.ledger.cash, fast.ledger.cash)
     assert asked == list(range(0, 30, 2))
+
+
+@pytest.mark.parametrize("review", [1, 4, 7])
+def test_what_is_left_is_held_until_the_next_order_so_rarer_orders_aim_lower(review):
+    """Orders that arrive at once, every R periods: cost of a cycle summed over the Poisson law, all targets tried."""
+    economics, rate, most = Economics(1.0, 40.0), 2.0, 60
+    sums = [Counts.poisson(np.array([rate * k])) for k in range(1, review + 1)]
+    short = [float(np.maximum(np.arange(sums[-1].table.shape[1]) - s, 0) @ sums[-1].table[0]) for s in range(most)]
+    left = [sum(float(np.maximum(s - np.arange(x.table.shape[1]), 0) @ x.table[0]) for x in sums) for s in range(most)]
+    cost = np.array(left) + 40.0 * np.array(short)
+    seen = View(0, Stock.of([0.0], 0), Horizon(0, review), sums[-1], economics, review, path=(sums[-1],))
+    for rule in (QuantileOfSum(), ProjectedStockout(1.0)):
+        aim = int(np.ceil(rule.target(seen).units[0]))
+        assert cost[aim] <= 1.01 * cost.min()
+    if review > 1:  # as if every period had an order
+        assert cost[int(quantile_each(sums[-1], economics.critical_ratio)[0])] > 1.05 * cost.min()
 
 
 def test_replaying_mixed_lead_times_is_refused():

@@ -140,6 +140,14 @@ def test_edges_have_a_row_and_no_number_that_is_none(panel):
     assert (rules["orders"] == 0).all()
 
 
+def test_a_base_that_never_has_stock_gives_no_stock_at_equal_fill():
+    grid = pl.DataFrame({"varies": ["critical_ratio"], "model": ["m"], "policy": ["cover"]}).with_columns(
+        fill_rate=0.0, mean_stock=0.0
+    )
+    savings_table = pl.DataFrame({"policy": ["cover"], "fill_rate": [0.0], "mean_stock": [0.0]})
+    assert equal_fill(grid, savings_table)["against_base"].to_list() == [None]
+
+
 def test_a_product_that_was_never_in_stock_counts_only_where_imputed_and_orders_nothing_by_itself(panel):
     observed = np.array(panel.observed)
     observed[panel.row_series() == 0] = False

@@ -1,6 +1,6 @@
 """Trials: what a rule may see, blocks that add up, segments, and the oracle as a bound."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,13 +14,14 @@ from shelfcast.inventory.simulator import replay_steps
 from shelfcast.inventory.stock import Stock, Unmet
 from shelfcast.inventory.trials import (
     Oracle,
+    Outcome,
     Segmented,
     Trial,
     decision,
     run_decision,
     run_rule,
     view_at,
-    with_costs,
+    with_ratio,
 )
 from shelfcast.laws import Counts
 
@@ -49,6 +50,25 @@ def test_blocks_add_up_whatever_their_length():
         assert np.allclose(totals[0], totals[2])
     assert outcomes[0].total("cost") == pytest.approx(outcomes[0].total("holding") + outcomes[0].total("stockout"))
     assert outcomes[0].total("periods") == trial().counted.sum()
+
+
+@pytest.mark.parametrize("block", [4, 7, LENGTH])
+@pytest.mark.parametrize("rule", [Cover(4.0), CappedBaseStock(1.2), ProjectedStockout()])
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"lead": 0, "review": 3},
+        {"lead": 2, "review": 1, "shelf_life": 4},
+        {"lead": 3, "review": 7, "pack": 6.0, "minimum_order": 20.0},
+        {"lead": 1, "review": 2, "drawn": np.random.default_rng(3).integers(0, 5, (N, LENGTH))},
+    ],
+)
+def test_the_compiled_replay_between_reviews_is_that_of_one_period_after_another(terms, rule, block):
+    here = trial(**terms)
+    here = replace(here, economics=Economics(0.5, 4.5, 6.0, 1.5, discount=0.99, order_cost=2.0))
+    quick, slow = run_rule(here, rule, laws, block), run_decision(here, decision(here, rule, laws), block)
+    for name in (f.name for f in fields(Outcome)):
+        assert np.allclose(getattr(quick, name), getattr(slow, name)), name
 
 
 def test_periods_that_do_not_count_change_no_stock():
@@ -96,7 +116,7 @@ def test_wrong_costs_change_decisions_and_not_charges():
     right, wrong = (run_rule(t, QuantileOfSum(), laws, LENGTH) for t in (here, told))
     assert wrong.total("ordered") > right.total("ordered")
     assert wrong.total("holding") == pytest.approx(0.5 * wrong.total("end_stock"))
-    assert with_costs(here, 0.8).economics.critical_ratio == pytest.approx(0.8)
+    assert with_ratio(here.economics, 0.8, 7).over(7).critical_ratio == pytest.approx(0.8)
 
 
 def test_mixed_lead_times_are_refused():

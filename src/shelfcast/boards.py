@@ -106,6 +106,12 @@ def buy_list(table: pl.DataFrame, n: int = 10) -> tuple[dict[str, str], list[lis
     return columns, rows
 
 
+def why_nothing(table: pl.DataFrame) -> str:
+    """Of orders that are all zero, what decided them and for how many products, the most frequent first."""
+    counts = table.group_by("limit").len().sort("len", "limit", descending=[True, False])
+    return ", ".join(f"{limit} ({n:,})" for limit, n in counts.iter_rows()) or "there are no products"
+
+
 def latent_board(table: pl.DataFrame) -> pl.DataFrame:
     """A row for periods of which nothing is known, and for those that sold out: how many, sold and expected units."""
     sums = pl.len().alias("periods"), pl.col("item").n_unique().alias("items"), pl.col("sold", "mean").sum()

@@ -21,6 +21,7 @@ from shelfcast.laws import Grid
 
 Array = NDArray[np.float64]
 WEIGHT_PERIODS = 28
+REPRICED = 0.05
 _SCALE_ROWS = 4_000_000
 _BLOCK_CELLS = 4_000_000
 
@@ -42,7 +43,8 @@ class Cells:
     """The cells of one origin.
 
     demand : (N, K) units, 0 where not scored. scored : (N, K). values : (N, K, Q). point : (N, K).
-    promoted : (N, K) or None where not asked for. given_weight : (N,) or None for dollar sales.
+    flagged : (N, K) windows that are promoted, or repriced, or None where not asked for.
+    given_weight : (N,) or None for dollar sales.
     before : what the origins before said of the same windows, the latest first; as many as were asked for.
     """
 
@@ -53,7 +55,7 @@ class Cells:
     scored: NDArray[np.bool_]
     values: NDArray[np.float32]
     point: Array
-    promoted: NDArray[np.bool_] | None
+    flagged: NDArray[np.bool_] | None
     given_weight: Array | None
     before: tuple[Said, ...] = ()
 
@@ -79,13 +81,13 @@ class Cells:
 
 
 def each_origin(
-    forecast: Forecast, panel: Panel, weights: ArrayLike | None = None, *, with_promotions: bool = False,
-    n_before: int = 0,
+    forecast: Forecast, panel: Panel, weights: ArrayLike | None = None, *, flag: str | None = None, n_before: int = 0,
 ) -> Iterator[Cells]:  # fmt: skip
     """The cells of every origin; `panel` in the forecast's order, `weights` (N,) or (N, O) or None.
 
     Parameters
     ----------
+    flag : `promoted` or `repriced`, to tell windows apart by.
     n_before : how many origins before each are asked what they said of its windows (`Cells.before`).
     """
     given = None if weights is None else np.asarray(weights, dtype=np.float64)
@@ -105,7 +107,7 @@ def each_origin(
             scored=scored,
             values=forecast.values[:, o],
             point=point,
-            promoted=promoted(panel, origin, forecast.horizons) if with_promotions else None,
+            flagged=None if flag is None else _FLAGGED[flag](panel, origin, forecast.horizons),
             given_weight=given if given is None or given.ndim == 1 else given[:, o],
             before=tuple(_said(forecast, place, origin) for place in reversed(earlier[-n_before:] if n_before else [])),
         )
@@ -153,6 +155,19 @@ def promoted(panel: Panel, origin: int, horizons: Sequence[Horizon]) -> NDArray[
     known = panel.known_window(origin, origin + max(h.end for h in horizons))[..., columns]
     flags = np.asarray((known > 0).any(axis=-1))
     return _at_first(flags, np.ones_like(flags), horizons)[0] > 0
+
+
+def repriced(panel: Panel, origin: int, horizons: Sequence[Horizon]) -> NDArray[np.bool_]:
+    """(N, K) whether a price of each window is more than 5 % from that at the origin; no window is without prices."""
+    last = origin + max(h.end for h in horizons)
+    if panel.names.price is None:
+        return np.zeros((panel.n_series, len(horizons)), dtype=bool)
+    price = panel.known_window(origin, last)[..., panel.names.known.index(panel.names.price)]
+    moved = np.abs(price - price[:, :1]) > REPRICED * price[:, :1]
+    return _at_first(moved, np.ones_like(moved), horizons)[0] > 0
+
+
+_FLAGGED = {"promoted": promoted, "repriced": repriced}
 
 
 def _at_first(

@@ -192,10 +192,14 @@ def order(config: Config, data: Data = None, as_json: Json = False) -> None:
         table, info = pipelines.order(run, loading.load_panel(run))
         paths = _order_paths(run, info.id)
     if not as_json:
-        from shelfcast.boards import buy_list
+        from shelfcast.boards import buy_list, why_nothing
 
         print(_order_sentence(table, run))
-        print_rows("What to buy first: most saved per unit of money", *buy_list(table))
+        columns, rows = buy_list(table)
+        if rows:
+            print_rows("What to buy first: most saved per unit of money", columns, rows)
+        else:
+            print(f"Nothing to buy: {why_nothing(table)}.")
     say(paths, as_json)
 
 

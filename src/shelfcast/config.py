@@ -179,7 +179,7 @@ class BacktestConfig(_Section):
     origins: int = Field(6, ge=1)
     step: int | None = Field(None, ge=1)
     refit_every: int | None = Field(None, ge=1)
-    segments: tuple[str, ...] = ("velocity", "demand_class", "age")
+    segments: tuple[str, ...] = ("velocity", "demand_class", "age", "life", "stock", "season")
     baseline: str = "seasonal-naive"
 
 

@@ -130,7 +130,8 @@ def _alarm_table(found: list[Alarm]) -> pl.DataFrame:
 def _watched_news(weeks: pl.DataFrame) -> list[str]:
     now = weeks.filter(pl.col("ago") == 0, pl.col("kind") == "all")
     return [
-        f"span {row['span']}: error {row['wql']:.3f} (WQL), bias {row['bias']:+.1%}, over {row['n']:,.0f} cells"
+        f"span {row['span']}: {abs(row['bias']):.1%} too {'high' if row['bias'] > 0 else 'low'} in sum, error "
+        f"{row['wql']:.3f} (WQL), over {row['n']:,.0f} cells"
         for row in now.iter_rows(named=True)
         if row["wql"] is not None
     ]

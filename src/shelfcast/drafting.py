@@ -187,7 +187,7 @@ models = ["seasonal-naive", "recent-quantiles", "season-quantiles", "season-prof
 origins = 6
 # step = 7                        # periods between origins
 # refit_every = 1                 # origins between fits; once without it
-# segments = ["velocity", "demand_class", "age"]
+# segments = ["velocity", "demand_class", "age", "life", "stock", "season"]
 
 # [orders]                        # uncomment to get orders
 # policy = "projected"            # cover, safety-stock, quantile, capped, reorder-point, projected

@@ -41,9 +41,9 @@ def evaluate(
     ----------
     forecast : N series, O origins.
     panel : holds what happened, for at least those series.
-    by : static columns, `lead`, `level`, `origin`, `promoted` (a promotion planned in the target window), `aggregate`
-        (what a series adds up, in a panel with aggregates), or the segments `velocity`, `demand_class`, `age` as of the
-        first origin. `span` is always there.
+    by : static columns, `lead`, `level`, `origin`, `promoted` (a promotion planned in the target window), `repriced`
+        (a price there more than 5 % from the one at the origin), `aggregate` (what a series adds up, in a panel with
+        aggregates), or the segments of `segments.segments` as of the first origin. `span` is always there.
     metrics : names in `Metric`; None for all that can be had (`wspl` and `wrmsse` need weights or a price).
     segments : N rows of further labels, in the forecast's order, in place of the derived ones.
     weights : (N,) or (N, O) weight of each series for `wspl` and `wrmsse`, normalised here; None for dollar sales of
@@ -62,7 +62,7 @@ def evaluate(
     n_before = origins_before(OF_REVISIONS & set(chosen))
     per_origin = [
         terms_of(cells, slices, chosen, "level" in by)
-        for cells in each_origin(forecast, panel, weights, with_promotions="promoted" in by, n_before=n_before)
+        for cells in each_origin(forecast, panel, weights, flag=slices.flag, n_before=n_before)
     ]
     places: list[int | None] = list(range(len(per_origin)))
     if "origin" not in by:
@@ -157,7 +157,7 @@ def compare(
             found = scoring.paired_bootstrap(loss_a[p, members, h], loss_b[p, members, h], 1.0, members, n, rng)
             rows.append((p, g, h, *found, len(members)))
     table = pl.DataFrame(rows, schema=_DIFFERENCES, orient="row").fill_nan(None)
-    names = _slice_columns(slices, table["p"].to_numpy(), table["g"].to_numpy(), table["h"].to_numpy(), by)
+    names = _slice_columns(slices, table["p"].to_numpy(), table["g"].to_numpy(), table["h"].to_numpy())
     models = [pl.lit(a.model).alias("model_a"), pl.lit(b.model).alias("model_b"), pl.lit(str(metric)).alias("metric")]
     columns = [*(name for name in by if name != "span"), "span", "model_a", "model_b", "metric"]
     return table.hstack(names).with_columns(models).select(*columns, "difference", "low", "high", "n_series")
@@ -208,20 +208,18 @@ def _table(
             "left_out": term.left_out[p, g, h].astype(np.int64),
         }
     )
-    rows = rows.hstack(_slice_columns(slices, p, g, h, by))
+    rows = rows.hstack(_slice_columns(slices, p, g, h))
     if origin is not None:
         rows = rows.with_columns(origin=pl.lit(forecast.frequency.to_date(forecast.origins[origin]).item()))
     return rows
 
 
-def _slice_columns(
-    slices: Slices, p: NDArray[np.int64], g: NDArray[np.int64], h: NDArray[np.int64], by: Collection[str]
-) -> pl.DataFrame:
-    """Lead, span, the series' labels and `promoted` of slices at places p, g, h."""
+def _slice_columns(slices: Slices, p: NDArray[np.int64], g: NDArray[np.int64], h: NDArray[np.int64]) -> pl.DataFrame:
+    """Lead, span, the series' labels and the state of windows, of slices at places p, g, h."""
     table = slices.horizons[pl.Series(h)]
     if slices.groups.table.width:
         table = table.hstack(slices.groups.table[pl.Series(g)])
-    return table.with_columns(promoted=pl.Series(p == 1)) if "promoted" in by else table
+    return table if slices.flag is None else table.with_columns(pl.Series(slices.flag, p == 1))
 
 
 def _series_losses(
@@ -229,9 +227,9 @@ def _series_losses(
 ) -> tuple[Array, NDArray[np.bool_]]:
     """(P, N, H) loss of each series summed over origins, and whether it could be scored."""
     losses: list[Array] = []
-    for cells in each_origin(forecast, panel, with_promotions="promoted" in by):
-        n = slices.by_series(cells.scored, cells.promoted)
-        loss = np.sum([slices.by_series(cells.loss(q), cells.promoted) for q in range(len(cells.levels))], axis=0)
+    for cells in each_origin(forecast, panel, flag=slices.flag):
+        n = slices.by_series(cells.scored, cells.flagged)
+        loss = np.sum([slices.by_series(cells.loss(q), cells.flagged) for q in range(len(cells.levels))], axis=0)
         if metric is Metric.SCALED_PINBALL:
             loss = scoring.scaled(scoring.ratio(loss, n), cells.scale[:, None])
         losses.append(np.where(n > 0, loss, np.nan))

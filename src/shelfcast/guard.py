@@ -16,6 +16,7 @@ from shelfcast.evaluation import compare
 from shelfcast.forecast import Forecast
 
 _FEWEST = 10
+_TOLD = 3  # regressions that are told in words
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,15 @@ class Verdict:
     table: pl.DataFrame
 
     def sentences(self) -> list[str]:
-        """The regressions, one a sentence."""
-        rows = self.table.filter("worse", "decides").iter_rows(named=True)
+        """The worst regressions, one a sentence, and how many more the table has."""
+        found = self.table.filter("worse", "decides").sort("segment_kind", "difference", descending=[False, True])
+        rows = found.head(_TOLD).iter_rows(named=True)
+        more = found.height - _TOLD
         return [
             f"{_who(row['segment_kind'], row['segment'])}, span {row['span']}: error {row['difference']:+.1%}"
             + ("" if row["low"] is None else f" ({row['low']:+.1%} to {row['high']:+.1%})")
             for row in rows
-        ]
+        ] + ([f"{more} more segments and spans; table `verdict`"] if more > 0 else [])
 
 
 def _who(kind: str, segment: str) -> str:

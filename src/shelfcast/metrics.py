@@ -90,8 +90,8 @@ class Term:
 
 def terms_of(cells: Cells, slices: Slices, chosen: Collection[Metric], by_level: bool) -> dict[Metric, Term]:
     """Every metric of one origin over slices."""
-    n = slices.by_series(cells.scored, cells.promoted)
-    missing = slices.by_series(~cells.scored, cells.promoted)
+    n = slices.by_series(cells.scored, cells.flagged)
+    missing = slices.by_series(~cells.scored, cells.flagged)
     made: dict[Metric, Term] = {}
     if LOSSES & set(chosen):
         made |= _loss_terms(cells, slices, chosen, n, missing, by_level)
@@ -110,7 +110,7 @@ def _loss_terms(
 ) -> dict[Metric, Term]:
     """The four scores made of pinball losses."""
     total = slices.groups.sum
-    losses = (slices.by_series(cells.loss(q), cells.promoted) for q in range(len(cells.levels)))
+    losses = (slices.by_series(cells.loss(q), cells.flagged) for q in range(len(cells.levels)))
     scale = cells.scale[:, None] if {Metric.SCALED_PINBALL, Metric.WSPL} & set(chosen) else np.ones((len(n[0]), 1))
     valid = np.asarray((n > 0) & (scale > 0))
     even_shares = valid.astype(np.float64)
@@ -123,7 +123,7 @@ def _loss_terms(
         weighted.append(total(spl * shares))
     sums = [np.stack(parts, axis=-1) for parts in (plain, even, weighted)]
     sums = sums if by_level else [part.mean(axis=-1, keepdims=True) for part in sums]
-    count, left, units = total(n), total(missing), total(slices.by_series(np.abs(cells.demand), cells.promoted))
+    count, left, units = total(n), total(missing), total(slices.by_series(np.abs(cells.demand), cells.flagged))
     pairs, lost = total(even_shares), total(np.where(valid, missing, missing + n))
     even_term = Term(sums[1], pairs, pairs, lost)
     return {
@@ -139,8 +139,8 @@ def _coverage_terms(cells: Cells, slices: Slices, n: Array, missing: Array) -> d
     below, at_most = [], []
     for q in range(len(cells.levels)):
         quantile = cells.values[..., q]
-        below.append(total(slices.by_series(cells.scored & (cells.demand < quantile), cells.promoted)))
-        at_most.append(total(slices.by_series(cells.scored & (cells.demand <= quantile), cells.promoted)))
+        below.append(total(slices.by_series(cells.scored & (cells.demand < quantile), cells.flagged)))
+        at_most.append(total(slices.by_series(cells.scored & (cells.demand <= quantile), cells.flagged)))
     count, left = total(n), total(missing)
     return {
         Metric.COVERAGE_BELOW: Term(np.stack(below, axis=-1), count, count, left),
@@ -154,7 +154,7 @@ def _point_terms(
     """Scores without a level: of the point forecast and of the whole law."""
 
     def summed(values: NDArray[np.generic]) -> Array:
-        return slices.groups.sum(slices.by_series(values, cells.promoted))[..., None]
+        return slices.groups.sum(slices.by_series(values, cells.flagged))[..., None]
 
     error = np.where(cells.scored, cells.point - cells.demand, 0.0)
     count, left = slices.groups.sum(n), slices.groups.sum(missing)
@@ -171,7 +171,7 @@ def _point_terms(
             summed(scoring.crosses(cells.values)), count + left, count + left, np.zeros_like(left)
         )  # fmt: skip
     if {Metric.RMSSE, Metric.WRMSSE} & set(chosen):
-        squares = scoring.ratio(slices.by_series(error**2, cells.promoted), n)
+        squares = scoring.ratio(slices.by_series(error**2, cells.flagged), n)
         made |= _rmsse_terms(cells, slices, squares, n, missing, weighted=Metric.WRMSSE in chosen)
     return made
 
@@ -197,8 +197,8 @@ def _revision_terms(cells: Cells, slices: Slices, chosen: Collection[Metric], by
     """Scores of what an origin changed of what the origins before had said; nothing where there were none."""
 
     def mean_term(values: Array, there: NDArray[np.bool_]) -> Term:
-        count = slices.sum(np.broadcast_to(there, cells.scored.shape), cells.promoted)
-        total = slices.sum(np.where(there, values, 0.0), cells.promoted)
+        count = slices.sum(np.broadcast_to(there, cells.scored.shape), cells.flagged)
+        total = slices.sum(np.where(there, values, 0.0), cells.flagged)
         return Term(total[..., None], count, count, np.zeros_like(count), count)
 
     nothing = Said(np.zeros(cells.scored.shape[1], dtype=bool), cells.values, cells.point)
@@ -222,10 +222,10 @@ def _law_terms(cells: Cells, old: Said, slices: Slices, by_level: bool) -> dict[
         size = np.abs(cells.values[..., q] - old.values[..., q])
         gained = scoring.pinball(cells.demand, old.values[..., q], cells.levels[q]) - cells.loss(q)
         for sums, value in ((moved, size), (claim, 2 * claims[..., q]), (excess, 2 * (claims[..., q] - gained))):
-            sums.append(slices.sum(np.where(counted, value, 0.0), cells.promoted))
-    there = slices.sum(np.broadcast_to(old.there, counted.shape), cells.promoted)
-    units = slices.sum(np.where(counted, np.abs(cells.demand), 0.0), cells.promoted)
-    left = there - slices.sum(counted, cells.promoted)
+            sums.append(slices.sum(np.where(counted, value, 0.0), cells.flagged))
+    there = slices.sum(np.broadcast_to(old.there, counted.shape), cells.flagged)
+    units = slices.sum(np.where(counted, np.abs(cells.demand), 0.0), cells.flagged)
+    left = there - slices.sum(counted, cells.flagged)
     made = {}
     for metric, sums in ((Metric.REVISION, moved), (Metric.VOLATILITY, claim), (Metric.EXCESS_VOLATILITY, excess)):
         stacked = np.stack(sums, axis=-1)

@@ -35,7 +35,7 @@ from shelfcast.reporting import report
 from shelfcast.rolling import backtest as roll
 from shelfcast.rolling import rolling_origins
 from shelfcast.runs import unwritable, writing
-from shelfcast.segments import SEGMENTS
+from shelfcast.segments import FLAGS, SEGMENTS
 from shelfcast.store import RunInfo, RunKind
 
 
@@ -262,17 +262,21 @@ def _scores(
 
 def _segment_kinds(config: BacktestConfig, panel: Panel) -> Sequence[str]:
     """Segments asked for, promotions and aggregates where the panel has them."""
-    there = [*SEGMENTS, "promoted", *panel.series.columns]
+    there = [*SEGMENTS, *FLAGS, *panel.series.columns]
     for name in config.segments:
         if name not in there:
             raise ConfigError("backtest.segments", f"unknown segment '{name}'; {nearest(name, there)}")
     further = ["promoted"] if panel.names.promotions else []
+    further += ["repriced"] if panel.names.price else []
     further += [AGGREGATE] if AGGREGATE in panel.series.columns else []
     return list(dict.fromkeys((*config.segments, *further)))
 
 
+_OF_SEGMENTS = ("wql", "pinball", "bias", "coverage_below", "coverage_at_most")  # pinball: what has ended sells nothing
+
+
 def _by_segment(made: Forecast, panel: Panel, kind: str) -> pl.DataFrame:
-    table = evaluate(made, panel, by=(kind,), metrics=("wql", "bias", "coverage_below", "coverage_at_most"))
+    table = evaluate(made, panel, by=(kind,), metrics=_OF_SEGMENTS)
     return table.rename({kind: "segment"}).with_columns(
         pl.lit(kind).alias("segment_kind"), pl.col("segment").cast(pl.String)
     )  # fmt: skip

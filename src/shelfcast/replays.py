@@ -8,6 +8,7 @@ the first model's mean demand over the protected periods.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from shelfcast.inventory.economics import Array, Economics, Ints, Supply
 from shelfcast.inventory.orders import GridLaws
 from shelfcast.inventory.policies import Policy, path_horizons, possible_leads
 from shelfcast.inventory.stock import Stock
-from shelfcast.inventory.trials import Laws, Outcome, Trial, run_rule
+from shelfcast.inventory.trials import Laws, Outcome, Outlook, Trial, with_ratio
 from shelfcast.laws import QuantileFunction
 
 RANDOM_LEADS = (-1, 0, 1)  # periods around the lead time ...
@@ -35,7 +36,7 @@ class Cell:
 
     Parameters
     ----------
-    critical_ratio : `p / (p + h)` of every item, by its stock-out cost.
+    critical_ratio : `p / (p + R h)` of every item, by its stock-out cost.
     lead_time : periods; rules know it.
     is_random : lead times vary by a period around it.
     pack_size : units.
@@ -120,6 +121,11 @@ class Group:
     trial: Trial
     laws: Laws
 
+    @cached_property
+    def outlook(self) -> Outlook:
+        """What all rules that are tried can know."""
+        return Outlook(self.trial, self.laws)
+
 
 @dataclass
 class ForecastLaws:
@@ -158,8 +164,7 @@ def terms_in(past: Stretch, cell: Cell) -> tuple[Supply, Economics]:
     if cell.pack_size is not None:
         supply = replace(supply, pack_size=np.full(n, float(cell.pack_size)))
     if cell.critical_ratio is not None:
-        ratio = cell.critical_ratio / (1.0 - cell.critical_ratio)
-        economics = replace(economics, stockout_cost=economics.holding_cost * ratio)
+        economics = with_ratio(economics, cell.critical_ratio, supply.review_period)
     return supply, economics
 
 
@@ -208,7 +213,7 @@ def year_angles(year: float, first: int, n_periods: int) -> Array:
 
 def run_groups(parts: Sequence[Group], rule: Callable[[Group], Policy], n_periods: int) -> Outcome:
     """Replay every group and put the series back in order; blocks of `n_periods` periods."""
-    outcomes = [run_rule(part.trial, rule(part), part.laws, n_periods) for part in parts]
+    outcomes = [part.outlook.run(rule(part), n_periods) for part in parts]
     order = np.argsort(np.concatenate([part.rows for part in parts]), kind="stable")
     return Outcome.concat(outcomes).take(order)
 

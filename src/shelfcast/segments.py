@@ -11,13 +11,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from shelfcast.data.lives import lives, seasons, shortages
 from shelfcast.data.panel import Panel
 from shelfcast.data.profile import demand_classes, first_sale, velocity_classes
 from shelfcast.errors import ConfigError, nearest
 from shelfcast.horizons import Horizon
 
 Array = NDArray[np.float64]
-SEGMENTS = ("velocity", "demand_class", "age")
+SEGMENTS = ("velocity", "demand_class", "age", "life", "stock", "season")
+FLAGS = ("promoted", "repriced")
+"""Slices of windows, not of series; one of them can be asked for at a time."""
+
 _SHARD_ROWS = 4_000_000
 
 
@@ -30,21 +34,22 @@ def segments(panel: Panel, origin: int) -> pl.DataFrame:
     `velocity` from units per observed period in the last quarter of a year: `fast` are the series that together sell
     the first 80 % of units, `medium` the next 15 %, `slow` the rest, `none` those that sold nothing;
     `demand_class`: smooth, intermittent, erratic, lumpy, as `data.profile.demand_classes` says;
-    `age` since the first sale: `unsold`, `new` (under a quarter of a year), `young` (under a year), `established`.
+    `age` since the first sale: `unsold`, `new` (under a quarter of a year), `young` (under a year), `established`;
+    `life`, `stock` and `season`, as `data.lives` says: current, new, ended, unsold; short, full; strong, weak, short.
     """
     quarter, year = round(panel.frequency.year / 4), round(panel.frequency.year)
-    sold_first, rate, classes = [], [], []
+    sold_first, rate, classes, kinds = [], [], [], []
     for piece in panel.shards(_SHARD_ROWS):
         seen = piece.as_of(origin)
         demand, observed = seen.window(origin - quarter + 1, origin)
         rate.append(demand.sum(axis=1, dtype=np.float64) / np.maximum(observed.sum(axis=1), 1))
         sold_first.append(first_sale(seen))
         classes.append(pl.Series(demand_classes(seen)).cast(pl.String))
+        kinds.append(pl.DataFrame({"life": lives(seen), "stock": shortages(seen), "season": seasons(seen)}))
     age = origin + 1 - np.concatenate(sold_first)
     ages = np.select([age <= 0, age < quarter, age < year], ["unsold", "new", "young"], "established")
-    return pl.DataFrame(
-        {"velocity": velocity_classes(np.concatenate(rate)), "demand_class": pl.concat(classes), "age": ages}
-    )  # fmt: skip
+    made = {"velocity": velocity_classes(np.concatenate(rate)), "demand_class": pl.concat(classes), "age": ages}
+    return pl.DataFrame(made).hstack(pl.concat(kinds))
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Groups:
 
 @dataclass(frozen=True)
 class Slices:
-    """How cells (N, K) of one origin are summed: by P promotion states, G groups of series and H sets of horizons.
+    """How cells (N, K) of one origin are summed: by P states of windows, G groups of series and H sets of horizons.
 
     Horizons of different spans are never put together: a sum of seven days and a day are not one quantity.
 
@@ -92,33 +97,41 @@ class Slices:
     groups : of series.
     horizons : H rows: `lead` (null unless asked for) and `span`.
     members : (K, H) 1 where a horizon belongs to a set.
-    by_promotion : whether P is 2 (not promoted, promoted) or 1.
+    flag : of `FLAGS`, where P is 2 (not so, so); else P is 1.
     """
 
     groups: Groups
     horizons: pl.DataFrame
     members: Array
-    by_promotion: bool
+    flag: str | None
 
     @classmethod
     def of(cls, groups: Groups, horizons: Sequence[Horizon], by: Collection[str]) -> "Slices":
-        """Slices for groups of series, and by `lead` and `promoted` where `by` names them."""
+        """Slices for groups of series, and by `lead`, `promoted` or `repriced` where `by` names them."""
         leads = [h.lead if "lead" in by else None for h in horizons]
         each = pl.DataFrame({"lead": leads, "span": [h.span for h in horizons]}, schema=_HORIZON)
         sets = each.unique().sort("span", "lead")
         same = [[row == other for other in sets.iter_rows()] for row in each.iter_rows()]
-        return cls(groups, sets, np.array(same, dtype=np.float64), "promoted" in by)
+        return cls(groups, sets, np.array(same, dtype=np.float64), flag_of(by))
 
-    def by_series(self, cells: NDArray[np.generic], is_promoted: NDArray[np.bool_] | None) -> Array:
+    def by_series(self, cells: NDArray[np.generic], is_so: NDArray[np.bool_] | None) -> Array:
         """(P, N, H) sums over horizons of cells (N, K)."""
         values = np.asarray(cells, dtype=np.float64)
-        if not self.by_promotion or is_promoted is None:
+        if self.flag is None or is_so is None:
             return np.asarray((values @ self.members)[None])
-        return np.stack([np.where(is_promoted == state, values, 0.0) @ self.members for state in (False, True)])
+        return np.stack([np.where(is_so == state, values, 0.0) @ self.members for state in (False, True)])
 
-    def sum(self, cells: NDArray[np.generic], is_promoted: NDArray[np.bool_] | None) -> Array:
+    def sum(self, cells: NDArray[np.generic], is_so: NDArray[np.bool_] | None) -> Array:
         """(P, G, H) sums over series and horizons of cells (N, K)."""
-        return self.groups.sum(self.by_series(cells, is_promoted))
+        return self.groups.sum(self.by_series(cells, is_so))
+
+
+def flag_of(by: Collection[str]) -> str | None:
+    """The slice of windows that `by` names; ConfigError where it names two."""
+    named = [flag for flag in FLAGS if flag in by]
+    if len(named) > 1:
+        raise ConfigError("by", f"expected one of {', '.join(FLAGS)}; got {' and '.join(named)}")
+    return named[0] if named else None
 
 
 _HORIZON = {"lead": pl.Int32, "span": pl.Int32}
@@ -131,7 +144,7 @@ def series_labels(
 
     Raises ConfigError for a name that is none of them.
     """
-    axes = ("lead", "span", "level", "origin", "promoted")
+    axes = ("lead", "span", "level", "origin", *FLAGS)
     tables = [series] if given is None else [given, series]
     if given is None and set(by) & set(SEGMENTS) - set(series.columns):
         tables.append(derive())

@@ -21,7 +21,7 @@ from shelfcast.inventory.budget import NO_LIMIT, Scarce
 from shelfcast.inventory.economics import Economics, Ints, Supply
 from shelfcast.inventory.learned import Learned
 from shelfcast.inventory.policies import POLICIES, Policy, ProjectedStockout, policy
-from shelfcast.inventory.savings import Difference, difference, measures, regret_captured, stock_at_fill
+from shelfcast.inventory.savings import Difference, difference, measures, regret_captured, share, stock_at_fill
 from shelfcast.inventory.trials import Oracle, Outcome, Segmented
 from shelfcast.inventory.tuning import Tuned, candidates, tune
 from shelfcast.lessons import LEARNED, check_lessons, judged, learn
@@ -261,22 +261,22 @@ class _Model:
 
         return run_groups(parts, of, self.plan.block)
 
-    def _tune(self, name: str, cell: Cell) -> Tuned | None:
+    def _tune(self, name: str, cell: Cell, parts: Sequence[Group]) -> Tuned | None:
+        """On the tuning period, `parts`, under the terms of a cell."""
         supply = self.plan.test.supply
         lead = int(np.median(supply.lead_time)) if cell.lead_time is None else cell.lead_time
         review = int(np.median(supply.review_period))
         tried = candidates(name, lead + review, review)
         if not tried:
             return None
-        parts = self._groups(self.plan.tuning, cell)
         return tune(tried, lambda rule: self._play(parts, rule), self.plan.which)
 
     def _main(self) -> None:
-        parts = self._groups(self.plan.test, Cell())
+        parts, tuning = (self._groups(past, Cell()) for past in (self.plan.test, self.plan.tuning))
         before: tuple[str, Outcome] | None = None
         tuned: dict[str, Outcome] = {}
         for name in self.plan.settings.policies:
-            for label, rule in self._rungs_of(name):
+            for label, rule in self._rungs_of(name, tuning):
                 outcome = self._play(parts, rule)
                 if self.bases.main is None:
                     self.bases.main, self.bases.who = outcome, (self.name, label)
@@ -289,26 +289,25 @@ class _Model:
                 self._rungs(label, outcome, before)
                 before = (label, outcome)
 
-    def _rungs_of(self, name: str) -> Iterator[tuple[str, Policy | Tuned]]:
+    def _rungs_of(self, name: str, tuning: Sequence[Group]) -> Iterator[tuple[str, Policy | Tuned]]:
         """A policy as it comes, and tuned; the learned one is all tuning."""
         if name == LEARNED:
-            self.learned = self._learn()
+            self.learned = self._learn(tuning)
             yield LEARNED, self.learned
             return
         yield name, self._untuned(name)
-        found = self._tune(name, Cell())
+        found = self._tune(name, Cell(), tuning)
         if found is not None:
             self.tuned[name] = found
             self._record_settings(name, found)
             yield f"{name}, tuned", found
 
-    def _learn(self) -> Learned:
+    def _learn(self, tuning: Sequence[Group]) -> Learned:
         base = self.tuned["projected"].overall if "projected" in self.tuned else None
         m = base.m if isinstance(base, ProjectedStockout) else None
         doing = f"simulate: learning with {self.name}"
         settings = self.plan.settings.settings.get(LEARNED, {})
-        parts = self._groups(self.plan.tuning, Cell())
-        return learn(parts, settings, m, lambda done, total: self.progress(doing, done, total))
+        return learn(tuning, settings, m, lambda done, total: self.progress(doing, done, total))
 
     def _judge(self, rule: Learned, outcome: Outcome, parts: Sequence[Group], tuned: dict[str, Outcome]) -> None:
         made = judged(rule, outcome, lambda other: self._play(parts, other), tuned, self.plan.clusters)
@@ -365,14 +364,14 @@ class _Model:
 
     def _cell(self, what: str, cell: Cell) -> None:
         """Every rule in a cell; those whose settings do not follow the costs by themselves are tuned anew."""
-        parts = self._groups(self.plan.test, cell)
+        parts, tuning = (self._groups(past, cell) for past in (self.plan.test, self.plan.tuning))
         for name in self.plan.settings.policies:
             if name == LEARNED:  # it has learned the configured terms only
                 continue
             outcome = self._play(parts, self._untuned(name))
             base = self.bases.by_cell.setdefault(cell, outcome)
             self._record_cell(what, cell, name, outcome, base)
-            if name != "projected" and (found := self._tune(name, cell)) is not None:
+            if name != "projected" and (found := self._tune(name, cell, tuning)) is not None:
                 self._record_cell(what, cell, f"{name}, tuned", self._play(parts, found), base)
 
     def _record_cell(self, what: str, cell: Cell, label: str, outcome: Outcome, base: Outcome) -> None:
@@ -422,6 +421,8 @@ def equal_fill(grid: pl.DataFrame, savings: pl.DataFrame) -> pl.DataFrame:
     frontier = grid.filter(pl.col("varies") == "critical_ratio")
     for (model, name), part in frontier.group_by("model", "policy", maintain_order=True):
         stock = stock_at_fill(part["fill_rate"].to_numpy(), part["mean_stock"].to_numpy(), base["fill_rate"])
-        rows.append({"model": model, "policy": name, "stock": stock, "against_base": stock / base["mean_stock"] - 1.0})
+        rows.append(
+            {"model": model, "policy": name, "stock": stock, "against_base": share(stock, base["mean_stock"]) - 1.0}
+        )
     schema = {"model": pl.String, "policy": pl.String, "stock": pl.Float64, "against_base": pl.Float64}
     return pl.DataFrame(rows, schema=schema).fill_nan(None)

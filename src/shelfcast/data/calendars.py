@@ -46,7 +46,7 @@ class _Grid:
     def span(self) -> tuple[dt.date, dt.date]:
         """First and last day."""
         begin, end = self.frequency.first_day([self.first, self.last + 1])
-        last = end if self.frequency.unit is Unit.HOUR else end - 1
+        last = end if self.frequency.unit is Unit.HOUR else end - np.timedelta64(1, "D")
         return dt.date.fromisoformat(str(begin)), dt.date.fromisoformat(str(last))
 
 

@@ -6,7 +6,8 @@ factor per period (0.998 a week is about 10 % a year), not a rate. The two costs
     stockout_cost = price - cost + goodwill                 per unit of demand that is not met
     holding_cost  = cost x (1 - discount) + storage         per unit left at the end of a period
 
-and the critical ratio `p / (p + h)` is the level of demand to be ready for (the newsvendor's fractile).
+and the critical ratio `p / (p + R h)` is the level of demand to be ready for (the newsvendor's fractile) with an order
+every `R` periods: what is left over is held until the next order can take it into account.
 """
 
 from collections.abc import Sequence
@@ -112,13 +113,26 @@ class Economics:
 
     @property
     def critical_ratio(self) -> Array:
-        """(B,) `p / (p + h)`, in [0, 1): the share of outcomes to be ready for."""
+        """(B,) `p / (p + h)`, in [0, 1): the share of outcomes to be ready for where every period has an order."""
         return np.asarray(self.stockout_cost / (self.stockout_cost + self.holding_cost))
 
     @property
     def storage(self) -> Array:
         """(B,) the part of `holding_cost` that is paid out; the rest is capital, which discounting already charges."""
         return np.asarray(np.maximum(self.holding_cost - self.cost * (1.0 - self.discount), 0.0))
+
+    def over(self, review_period: ArrayLike) -> "Economics":
+        """The same for orders that are `review_period` (B,) periods apart: holding costs of as many periods.
+
+        A unit too many is on the shelf until the next order takes it into account, so `p / (p + R h)` is the level
+        to be ready for. Rules decide by this; ledgers charge every period by itself.
+
+        Examples
+        --------
+        >>> float(Economics(holding_cost=0.5, stockout_cost=9.0).over(2).critical_ratio)
+        0.9
+        """
+        return replace(self, holding_cost=self.holding_cost * np.asarray(review_period, dtype=np.float64))
 
     def mismatch(self, end_stock: ArrayLike, unmet: ArrayLike) -> Array:
         """(B,) money: holding cost of what is left plus stock-out cost of what was not met, both in units."""

@@ -141,7 +141,7 @@ def scale_of(view: View) -> Array:
 def known(view: View, scale: Array, uses_calendar: bool) -> Array:
     """(B, F) what does not depend on orders: laws, costs, lead times, packs, calendar."""
     year = view.calendar if uses_calendar else (0.0, 0.0)
-    n, money = len(scale), view.economics
+    n, money = len(scale), view.economics.over(view.review_period)
     sums = view.law.quantile(LEVELS) / (scale * view.horizon.span / view.review_period)[:, None]
     window = view.path[-1].quantile(LEVELS) / scale[:, None]
     odds = np.log(np.maximum(money.stockout_cost, 1e-9) / money.holding_cost)

@@ -198,6 +198,7 @@ class _Plan:
     top_level: Array
     wanted: Array
     groups: tuple[Group, ...]
+    is_projected: bool
 
 
 def orders(
@@ -239,18 +240,19 @@ def orders(
     n = len(keys)
     _no_doubles(keys, keys.columns, "series")
     money, supply = economics.for_items(n), limits.supply.for_items(n)
+    worth = money.over(supply.review_period)
     stock, recorded = inventory.stock(keys, supply)
     plan = _plan(laws, stock, money, policy, supply, (origin, calendar))
     unlimited = whole_packs(plan.wanted, supply.pack_size, supply.minimum_order)
     paid = roomy = Rationed(unlimited, 0.0)
     if limits.budget is not None:
-        paid = roomy = ration(limits.budget, unlimited, stock.position, plan.groups, money, supply)
+        paid = roomy = ration(limits.budget, unlimited, stock.position, plan.groups, worth, supply)
     if limits.capacity is not None:
         volume = np.broadcast_to(np.asarray(limits.volume, dtype=np.float64), (n,))
-        roomy = ration(limits.capacity, paid.quantity, stock.position, plan.groups, money, supply, volume)
+        roomy = ration(limits.capacity, paid.quantity, stock.position, plan.groups, worth, supply, volume)
     quantity = roomy.quantity
     bound = _bounds(quantity, paid.quantity, unlimited, plan, supply, stock.position)
-    gain = expected_gain(quantity, stock.position, plan.groups, money)
+    gain = expected_gain(quantity, stock.position, plan.groups, worth)
     days = np.array([*dates, None], dtype="datetime64[D]")
     table = keys.with_columns(
         quantity=quantity,
@@ -261,7 +263,7 @@ def orders(
         rank=_ranks(gain, quantity, money.cost),
         price_of_money=pl.lit(paid.price if limits.budget is not None else 0.0),
         protects=pl.format("0+{}", pl.Series(supply.protected)),
-        critical_ratio=money.critical_ratio,
+        critical_ratio=worth.critical_ratio,
         mean_demand=plan.mean,
         target=plan.target,
         on_hand=stock.on_hand,
@@ -304,7 +306,7 @@ def _plan(
         found["mean"][rows], found["wanted"][rows] = law.mean(), policy.order(view)
         found["top_level"][rows] = law.levels[-1] if isinstance(law, Grid) else 1.0
         groups.append(Group(rows, law if isinstance(law, Grid) else Grid(_LEVELS, law.quantile(_LEVELS))))
-    return _Plan(**found, groups=tuple(groups))
+    return _Plan(**found, groups=tuple(groups), is_projected=needs_path(policy))
 
 
 _LEVELS = np.arange(1, 400) / 400
@@ -386,6 +388,9 @@ def _why(table: pl.DataFrame, plan: _Plan, unlimited: Array, recorded: Array, su
     notes = (
         pl.when(pl.col("recorded") < 0).then(_text(" Recorded stock {} counts as 0.", ("recorded",))),
         pl.when(pl.col("level").fill_nan(0) > pl.col("top") + 1e-9).then(level),
+        pl.when(pl.lit(plan.is_projected) & (pl.col("quantity") > 0) & (pl.col("target") < mean)).then(
+            pl.lit(" What is asked for before it comes, and not on the shelf, is lost.")
+        ),
         pl.when((pl.col("quantity") > 0) & (mean > 0) & (after > _LONG * mean)).then(
             _text(" That lasts about {} periods.", ("cover",), 0)
         ),

@@ -9,7 +9,7 @@ forecaster: any law will do.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Protocol
 
@@ -44,6 +44,7 @@ class View:
         over `Horizon(0, l + R)`, and `horizon` goes with the planned lead time.
     pack_size : units, a number or (B,).
     calendar : what is known of the period, the same for all items, as sine and cosine of the year.
+    memory : what was worked out from the other fields but the stock; views that differ in their stock share it.
     """
 
     origin: int
@@ -57,6 +58,7 @@ class View:
     chances: Array | None = None
     pack_size: Array | float = 1.0
     calendar: tuple[float, ...] = ()
+    memory: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def lead_time(self) -> int:
@@ -64,12 +66,17 @@ class View:
         return self.horizon.span - self.review_period
 
     @property
+    def critical_ratio(self) -> Array:
+        """(B,) `p / (p + R h)`: a unit too many is held for a review period."""
+        return self._once("ratio", lambda: self.economics.over(self.review_period).critical_ratio)
+
+    @property
     def rate(self) -> Array:
         """(B,) mean demand per period, units."""
         span: Array | int = self.horizon.span
         if self.chances is not None:
             span = self.chances @ np.arange(self.chances.shape[1]) + self.review_period
-        return np.asarray(self.law.mean() / span)
+        return self._once("rate", lambda: np.asarray(self.law.mean() / span))
 
     @property
     def lead_sd(self) -> Array | float:
@@ -87,7 +94,14 @@ class View:
     @property
     def period_sd(self) -> Array:
         """(B,) standard deviation of one period's demand, units."""
-        return spread(self.law) / math.sqrt(self.horizon.span) if self.sd is None else self.sd
+        if self.sd is not None:
+            return self.sd
+        return self._once("sd", lambda: spread(self.law) / math.sqrt(self.horizon.span))
+
+    def _once(self, name: str, make: Callable[[], Array]) -> Array:
+        if name not in self.memory:
+            self.memory[name] = make()
+        return self.memory[name]
 
 
 @dataclass(frozen=True)
@@ -192,7 +206,7 @@ class QuantileOfSum:
         _require_level(self.level)
 
     def target(self, view: View) -> Target:
-        levels = np.broadcast_to(view.economics.critical_ratio if self.level is None else self.level, view.law.shape)
+        levels = np.broadcast_to(view.critical_ratio if self.level is None else self.level, view.law.shape)
         return Target.of(quantile_each(view.law, levels), level=levels)
 
     def order(self, view: View) -> Array:
@@ -273,7 +287,7 @@ class ReorderPoint:
 
 @dataclass(frozen=True)
 class ProjectedStockout:
-    """Order the least quantity whose *projected* stock-out chance is at most `m h / (p + h)`.
+    """Order the least quantity whose *projected* stock-out chance is at most `m R h / (p + R h)`.
 
     The law of demand is rolled through the shelf and the open orders, sales lost where they run out, up to the window
     that the order serves (`projection`). The default rule.
@@ -291,15 +305,17 @@ class ProjectedStockout:
 
     def allowed(self, view: View) -> Array:
         """(B,) stock-out chance that is allowed in the window served, at most 1."""
-        money = view.economics
         m = _MULTIPLES[min(round(view.lead_time / view.review_period), 4)] if self.m is None else self.m
-        chance = m * money.holding_cost / (money.stockout_cost + money.holding_cost)
+        chance = m * (1.0 - view.critical_ratio)
         return np.asarray(np.minimum(np.broadcast_to(chance, view.law.shape), 1.0))
 
     def target(self, view: View) -> Target:
         assert len(view.path) == view.lead_time + 1, "a rule that needs the path was given none"
         allowed = self.allowed(view)
-        wanted = projection.wanted(view.stock.on_hand, view.stock.pipeline, *view.atoms, np.ascontiguousarray(allowed))
+        on_hand, pipeline, chance = (
+            np.ascontiguousarray(x) for x in (view.stock.on_hand, view.stock.pipeline, allowed)
+        )
+        wanted = projection.wanted_from(on_hand, pipeline, view.path, chance)
         return Target.of(view.stock.position + wanted, level=1.0 - allowed)
 
     def order(self, view: View) -> Array:

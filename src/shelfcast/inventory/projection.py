@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from shelfcast.inventory.economics import Array
-from shelfcast.laws import Counts, QuantileFunction
+from shelfcast.laws import Counts, Grid, QuantileFunction
 
 MOST_CELLS = 256
 N_POINTS = 128  # equally likely values that stand for a law that is no table of counts
@@ -37,6 +37,17 @@ def _points(law: QuantileFunction, n_points: int) -> tuple[Array, Array]:
         return np.broadcast_to(np.arange(table.shape[-1], dtype=np.float64), table.shape), table
     values = np.asarray(law.quantile((np.arange(n_points) + 0.5) / n_points), dtype=np.float64)
     return values, np.broadcast_to(1.0 / n_points, values.shape)
+
+
+def wanted_from(on_hand: Array, pipeline: Array, laws: Sequence[QuantileFunction], allowed: Array) -> Array:
+    """As `wanted`, from the laws of the path themselves; grids become points within the loop, which spares memory."""
+    grids = [law for law in laws if isinstance(law, Grid)]
+    if len(grids) < len(laws) or any(not np.array_equal(law.levels, grids[0].levels) for law in grids):
+        return wanted(on_hand, pipeline, *atoms(laws), allowed)
+    place = np.interp((np.arange(N_POINTS) + 0.5) / N_POINTS, grids[0].levels, np.arange(len(grids[0].levels)))
+    tables = np.stack([law.values for law in grids], axis=1).astype(np.float64)
+    order: Array = _compiled_grid()(on_hand, pipeline, tables, place, allowed)
+    return order
 
 
 def wanted(on_hand: Array, pipeline: Array, values: Array, weights: Array, allowed: Array) -> Array:
@@ -95,17 +106,36 @@ def _slopes(on_hand: Array, pipeline: Array, values: Array, weights: Array, allo
 
 def _orders(on_hand: Array, pipeline: Array, values: Array, weights: Array, allowed: Array) -> Array:
     """As `wanted`, item by item."""
-    n, n_laws = values.shape[:2]
+    n = len(values)
     out = np.zeros(n)
     for i in range(n):
-        if allowed[i] >= 1.0:
-            continue
-        width = _cell(values[i], weights[i])
-        chances = _lattice(values[i], weights[i], width)
-        shelf = _shelf(on_hand[i], pipeline[i], chances, width, n_laws - 1)
-        cells = _least(shelf, chances[n_laws - 1], allowed[i])
-        out[i] = (cells + 0.5) * width if width > 1.0 and cells > 0.0 else cells  # half a cell: a cell has a middle
+        if allowed[i] < 1.0:
+            out[i] = _order(on_hand[i], pipeline[i], values[i], weights[i], allowed[i])
     return out
+
+
+def _orders_of_grids(on_hand: Array, pipeline: Array, tables: Array, place: Array, allowed: Array) -> Array:
+    """As `wanted_from`, item by item: `tables` (B, K, L) of quantiles, `place` (Q,) of the points between levels."""
+    n, n_laws, n_levels = tables.shape
+    out, values = np.zeros(n), np.empty((n_laws, len(place)))
+    weights = np.full((n_laws, len(place)), 1.0 / len(place))
+    for i in range(n):
+        if allowed[i] < 1.0:
+            for k in range(n_laws):
+                for q in range(len(place)):
+                    below = int(place[q])
+                    low, high = tables[i, k, below], tables[i, k, min(below + 1, n_levels - 1)]
+                    values[k, q] = low + (place[q] - below) * (high - low)
+            out[i] = _order(on_hand[i], pipeline[i], values, weights, allowed[i])
+    return out
+
+
+def _order(on_hand: float, pipeline: Array, values: Array, weights: Array, allowed: float) -> float:
+    """Units of one item."""
+    width, lead = _cell(values, weights), len(values) - 1
+    chances = _lattice(values, weights, width)
+    cells = _least(_shelf(on_hand, pipeline, chances, width, lead), chances[lead], allowed)
+    return (cells + 0.5) * width if width > 1.0 and cells > 0.0 else cells  # half a cell: a cell has a middle
 
 
 def _cell(values: Array, weights: Array) -> float:
@@ -213,13 +243,19 @@ def _least(shelf: Array, chance: Array, allowed: float) -> float:
     return 0.0
 
 
-_PARTS = (_cell, _lattice, _start, _moved, _sold, _shelf, _least)
+_PARTS = (_cell, _lattice, _start, _moved, _sold, _shelf, _least, _order)
 
 
 @lru_cache(maxsize=1)
 def _compiled() -> Any:
     """The compiled `_orders`."""
     return _built(_orders)
+
+
+@lru_cache(maxsize=1)
+def _compiled_grid() -> Any:
+    """The compiled `_orders_of_grids`."""
+    return _built(_orders_of_grids)
 
 
 @lru_cache(maxsize=1)

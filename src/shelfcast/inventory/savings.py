@@ -111,22 +111,23 @@ def measures(outcome: Outcome, periods_a_year: float) -> dict[str, float]:
         "stockout": total("stockout"),
         "cash": total("cash"),
         "waste": total("waste"),
-        "fill_rate": _share(sales, sales + short),
-        "in_stock_rate": 1.0 - _share(total("short_periods"), periods),
-        "mean_stock": _share(stock, periods) * n_items,
-        "turns": _share(sales * periods_a_year, stock),
-        "order_variability": _share(float(np.sqrt(variance).sum()), float(mean.sum())),
+        "fill_rate": share(sales, sales + short),
+        "in_stock_rate": 1.0 - share(total("short_periods"), periods),
+        "mean_stock": share(stock, periods) * n_items,
+        "turns": share(sales * periods_a_year, stock),
+        "order_variability": share(float(np.sqrt(variance).sum()), float(mean.sum())),
         "orders": total("orders"),
     }
 
 
-def _share(part: float, whole: float) -> float:
+def share(part: float, whole: float) -> float:
+    """`part / whole`; NaN where there is no whole."""
     return part / whole if whole > 0 else float("nan")
 
 
 def regret_captured(cost: float, base: float, oracle: float) -> float:
     """Share of what perfect knowledge would save that a rule saves: `(base - cost) / (base - oracle)`."""
-    return _share(base - cost, base - oracle)
+    return share(base - cost, base - oracle)
 
 
 def stock_at_fill(fill: Array, stock: Array, wanted: float) -> float:

@@ -18,8 +18,9 @@ With backlog `on_hand` is net stock: negative is owed. Numpy everywhere; numba i
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from shelfcast.inventory.blocks import whole_packs
 from shelfcast.inventory.economics import Array, Economics, Ints, Supply
 from shelfcast.inventory.stock import Ledger, Replay, Rule, Stock, Unmet
 
-__all__ = ["Ledger", "Replay", "Rule", "Stock", "Unmet", "replay", "replay_steps", "step", "steps", "trade"]
+__all__ = ["Ledger", "Replay", "Rule", "Stock", "Unmet", "replay", "replay_steps", "reviews", "step", "steps", "trade"]
 
 
 def step(
@@ -133,18 +134,11 @@ def replay(
     if np.isnan(cap).any() or np.isnan(reorder).any() or (np.isinf(target).any(axis=1) & np.isinf(cap)).any():
         raise DataError("a finite target or a finite cap for every item", "neither", "give one of them", table="rule")
     lead = terms.lead_time[:, None] if terms.drawn is None else _drawn(terms.drawn, n_periods)
-    width = max(stock.pipeline.shape[1], terms.longest) + 1
-    due = np.zeros((width, n))
-    due[: stock.pipeline.shape[1]] = stock.pipeline.T
     counted = np.ones((n, 1), dtype=bool) if seen is None else seen
-    units, on_hand = np.zeros((blocks.N_FLOWS, n)), np.array(stock.on_hand, dtype=np.float64)
-    longest = int(terms.shelf_life.max(initial=0))
-    recent = np.ascontiguousarray(stock.receipts(longest)[:, ::-1].T)  # row -k % longest: k periods before the first
-    numbers, lead = _numbers(terms, money, cap, reorder), np.ascontiguousarray(lead)
-    _compiled()(wanted, target, counted, lead, numbers, unmet is Unmet.LOST, on_hand, due, recent, units)
-    periods = np.full(n, n_periods) if seen is None else seen.sum(axis=1)
-    newest = np.roll(recent, -n_periods % longest, axis=0)[::-1].T.copy() if longest else None
-    end = Stock(on_hand, np.roll(due, -n_periods % width, axis=0)[:-1].T.copy(), newest)
+    units, ring = np.zeros((blocks.N_FLOWS, n)), _Ring.of(stock, terms)
+    rows = (wanted, target, counted, np.ascontiguousarray(lead))
+    ring.run(rows, _numbers(terms, money, cap, reorder), units, n_periods, is_lost=unmet is Unmet.LOST)
+    periods, end = np.full(n, n_periods) if seen is None else seen.sum(axis=1), ring.stock
     ledger = replace(Ledger.of(units[:-1], money), cash=units[-1] + _terminal(end, money, n_periods))
     return Replay(ledger, end, periods, n_periods - periods)
 
@@ -219,6 +213,78 @@ def steps(
             stock, order, demand[:, t], money, unmet=unmet, lead_time=arrives, shelf_life=terms.shelf_life
         )  # fmt: skip
         yield t, stock, replace(ledger, cash=ledger.cash * money.discount**t)
+
+
+def reviews(
+    decide: Callable[[int, Stock], Array],
+    demand: Array,
+    stock: Stock,
+    economics: Economics,
+    supply: Supply,
+    counted: NDArray[np.bool_],
+    *,
+    block: int,
+) -> Iterator[tuple[slice, Array]]:
+    """From each review to the next, compiled; lost sales, and one review period for all items.
+
+    Does what `steps` does, but asks `decide` in review periods only. A stretch ends at the ends of blocks of `block`
+    periods too.
+
+    Returns
+    -------
+    The periods of each stretch, and the flows (9, B) of its counted periods, as `blocks` names them, with cash
+    discounted to the first period of all.
+    """
+    n, n_periods = demand.shape
+    terms, money, review = supply.for_items(n), economics.for_items(n), int(np.max(supply.review_period))
+    lead = None if terms.drawn is None else _drawn(terms.drawn, n_periods)
+    ring = _Ring.of(stock, terms)
+    numbers = _numbers(replace(terms, review_period=np.full(n, n_periods)), money, np.zeros(n), np.full(n, np.inf))
+    endless, placed, nothing = np.full((n, 1), np.inf), list[Array](), np.zeros(n)
+    edges = sorted({*range(0, n_periods, review), *range(0, n_periods, block), n_periods})
+    for first, after in pairwise(edges):
+        numbers[blocks.CAP] = nothing
+        if first % review == 0:
+            shown = ring.stock if lead is None else _as_planned(ring.stock, placed, lead[:, :first], terms.lead_time)
+            asked = np.broadcast_to(decide(first, shown), (n,))
+            numbers[blocks.CAP] = whole_packs(asked, terms.pack_size, terms.minimum_order)
+        placed += [numbers[blocks.CAP].copy(), *[nothing] * (after - first - 1)]
+        periods, units = slice(first, after), np.zeros((blocks.N_FLOWS, n))
+        arrives = terms.lead_time[:, None] if lead is None else lead[:, periods]
+        here = (demand[:, periods], endless, counted[:, periods], arrives)
+        ring.run(tuple(np.ascontiguousarray(x) for x in here), numbers, units, after - first)
+        units[-1] *= money.discount**first
+        yield periods, units
+
+
+@dataclass
+class _Ring:
+    """Stock as the compiled loop holds it, its first row the coming period: shelf (B,), open orders (W, B) and receipts
+    (A, B)."""
+
+    on_hand: Array
+    due: Array
+    recent: Array
+
+    @classmethod
+    def of(cls, stock: Stock, terms: Supply) -> "_Ring":
+        due = np.zeros((max(stock.pipeline.shape[1], terms.longest) + 1, len(stock.on_hand)))
+        due[: stock.pipeline.shape[1]] = stock.pipeline.T
+        recent = np.ascontiguousarray(stock.receipts(int(terms.shelf_life.max(initial=0)))[:, ::-1].T)
+        return cls(np.array(stock.on_hand, dtype=np.float64), due, recent)
+
+    def run(self, rows: tuple[Any, ...], numbers: Array, units: Array, n_periods: int, *, is_lost: bool = True) -> None:
+        """Demand, targets, mask and lead times (B, n_periods), or (B, 1), through the loop; flows go into `units`."""
+        _compiled()(*rows, numbers, is_lost, self.on_hand, self.due, self.recent, units)
+        self.due = np.roll(self.due, -n_periods % len(self.due), axis=0)
+        if len(self.recent):
+            self.recent = np.roll(self.recent, -n_periods % len(self.recent), axis=0)
+
+    @property
+    def stock(self) -> Stock:
+        """As rules see it."""
+        recent = self.recent[::-1].T.copy() if len(self.recent) else None
+        return Stock(self.on_hand.copy(), self.due[:-1].T.copy(), recent)
 
 
 def _as_planned(stock: Stock, placed: list[Array], lead: Ints, planned: Ints) -> Stock:

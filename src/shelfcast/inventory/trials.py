@@ -6,7 +6,7 @@ be given intervals. Items differ in everything but lead time and review period; 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from shelfcast.errors import ConfigError
 from shelfcast.horizons import Horizon
-from shelfcast.inventory.blocks import whole_packs
+from shelfcast.inventory.blocks import N_FLOWS, whole_packs
 from shelfcast.inventory.budget import NO_LIMIT, Group, Scarce
 from shelfcast.inventory.economics import Array, Economics, Supply
 from shelfcast.inventory.policies import Policy, Target, View, mixed, needs_path, path_horizons
-from shelfcast.inventory.simulator import replay_steps, steps
+from shelfcast.inventory.simulator import replay_steps, reviews, steps
 from shelfcast.inventory.stock import Ledger, Replay, Stock, Unmet
 from shelfcast.laws import QuantileFunction
 
@@ -122,11 +122,11 @@ class Outcome:
 
 def run_rule(trial: Trial, rule: Policy, laws: Laws, n_periods: int) -> Outcome:
     """Replay a rule; blocks of `n_periods` periods, the last one shorter where they do not divide the stretch."""
-    return run_decision(trial, decision(trial, rule, laws), n_periods)
+    return Outlook(trial, laws).run(rule, n_periods)
 
 
 def run_decision(trial: Trial, decide: Callable[[int, Stock], Array], n_periods: int) -> Outcome:
-    """As `run_rule`, for any decision as `steps` asks for."""
+    """As `run_rule`, for any decision, which is asked in every period as `steps` does."""
     n, length = trial.demand.shape
     block = np.arange(length) // n_periods
     flows = {f.name: np.zeros((n, int(block[-1]) + 1)) for f in fields(Outcome)}
@@ -135,6 +135,62 @@ def run_decision(trial: Trial, decide: Callable[[int, Stock], Array], n_periods:
         for name, values in _flows(ledger).items():
             flows[name][:, block[t]] += np.where(seen, values, 0.0)
     return Outcome(**flows)
+
+
+@dataclass
+class Outlook:
+    """A trial, and what can be known at each of its reviews, worked out once however many rules are tried.
+
+    Parameters
+    ----------
+    trial, laws : what happens, and what is forecast.
+    """
+
+    trial: Trial
+    laws: Laws
+    _views: dict[tuple[int, bool], View] = field(default_factory=dict, repr=False)
+
+    def at(self, t: int, stock: Stock, *, with_path: bool) -> View:
+        """As `view_at`."""
+        if (t, with_path) not in self._views:
+            self._views[t, with_path] = view_at(self.trial, t, stock, self.laws, with_path=with_path)
+        return replace(self._views[t, with_path], stock=stock)
+
+    def run(self, rule: Policy, n_periods: int) -> Outcome:
+        """Replay a rule; blocks of `n_periods` periods."""
+        trial, length = self.trial, self.trial.demand.shape[1]
+        n, starts = len(trial.demand), np.arange(0, length, n_periods)
+        units, squares = np.zeros((len(starts), N_FLOWS, n)), np.zeros((len(starts), n))
+        told = (trial.demand, trial.stock, trial.economics, trial.supply, trial.counted)
+        for periods, made in reviews(self.decision(rule), *told, block=n_periods):
+            units[periods.start // n_periods] += made
+            squares[periods.start // n_periods] += made[0] ** 2  # an order is placed in the first period alone
+        money = trial.economics.for_items(n)
+        found = [_flows(replace(Ledger.of(part[:-1], money), cash=part[-1])) for part in units]
+        flows = {name: np.stack([part[name] for part in found], axis=1) for name in found[0]}
+        flows["ordered_squares"] = squares.T.copy()
+        flows["periods"] = np.add.reduceat(trial.counted, starts, axis=1, dtype=np.float64)
+        return Outcome(**flows)
+
+    def decision(self, rule: Policy) -> Callable[[int, Stock], Array]:
+        """What is asked in every period: nothing between reviews, else the rule on what is known."""
+        trial, review, is_projecting = self.trial, self.trial.review_period, needs_path(rule)
+        terms = trial.supply.for_items(len(trial.demand))
+
+        def decide(t: int, stock: Stock) -> Array:
+            if t % review:
+                return np.zeros(1)
+            view = self.at(t, stock, with_path=is_projecting)
+            wanted = rule.order(view)
+            if not trial.scarce.binds:
+                return wanted
+            packs, group = (
+                whole_packs(wanted, terms.pack_size, terms.minimum_order),
+                Group(np.arange(len(wanted)), view.law),
+            )
+            return trial.scarce.keep(packs, stock.position, [group], view.economics.over(review), terms)
+
+        return decide
 
 
 def _flows(ledger: Ledger) -> dict[str, Array]:
@@ -149,34 +205,18 @@ def _flows(ledger: Ledger) -> dict[str, Array]:
 
 
 def decision(trial: Trial, rule: Policy, laws: Laws) -> Callable[[int, Stock], Array]:
-    """What `steps` asks in every period: nothing between reviews, else the rule on what is known."""
-    review = trial.review_period
-    money = trial.believed or trial.economics
-    known, terms = money.for_items(len(trial.demand)), trial.supply.for_items(len(trial.demand))
-
-    def decide(t: int, stock: Stock) -> Array:
-        if t % review:
-            return np.zeros(1)
-        view = view_at(trial, t, stock, laws, with_path=needs_path(rule), economics=known)
-        wanted = rule.order(view)
-        if not trial.scarce.binds:
-            return wanted
-        packs = whole_packs(wanted, terms.pack_size, terms.minimum_order)
-        return trial.scarce.keep(packs, stock.position, [Group(np.arange(len(packs)), view.law)], known, terms)
-
-    return decide
+    """What `steps` asks in every period, as `Outlook.decision`."""
+    return Outlook(trial, laws).decision(rule)
 
 
-def view_at(
-    trial: Trial, t: int, stock: Stock, laws: Laws, *, with_path: bool, economics: Economics | None = None
-) -> View:
+def view_at(trial: Trial, t: int, stock: Stock, laws: Laws, *, with_path: bool) -> View:
     """What a buyer knows when ordering in period `t` of a trial."""
     lead, review = trial.lead_time, trial.review_period
     chances = trial.supply.chances
     horizon = Horizon(0, lead + review)
     law = laws(t, horizon) if chances is None else mixed(lambda h: laws(t, h), chances, review)
     path = tuple(laws(t, h) for h in path_horizons(lead, review)) if with_path else ()
-    money = trial.economics.for_items(len(trial.demand)) if economics is None else economics
+    money = (trial.believed or trial.economics).for_items(len(trial.demand))
     calendar = () if trial.calendar is None else tuple(trial.calendar[t].tolist())
     return View(
         trial.first + t - 1, stock, horizon, law, money, review, path=path, chances=chances,
@@ -290,10 +330,7 @@ def replay_policy(
     return replay_steps(decide, demand, stock, economics, supply, unmet=unmet, observed=observed)
 
 
-def with_costs(trial: Trial, critical_ratio: float) -> Trial:
-    """The same items charged so that every one has the given critical ratio; holding costs stay."""
-    money = trial.economics
-    return replace(
-        trial,
-        economics=replace(money, stockout_cost=money.holding_cost * critical_ratio / (1.0 - critical_ratio)),
-    )
+def with_ratio(economics: Economics, critical_ratio: float, review_period: ArrayLike) -> Economics:
+    """The same, but the stock-out cost that gives every item a critical ratio."""
+    odds = critical_ratio / (1.0 - critical_ratio)
+    return replace(economics, stockout_cost=economics.over(review_period).holding_cost * odds)

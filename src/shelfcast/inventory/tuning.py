@@ -25,7 +25,8 @@ from shelfcast.inventory.simulator import replay
 from shelfcast.inventory.stock import Rule, Stock, Unmet
 from shelfcast.inventory.trials import Outcome
 
-_LEVELS = (0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99)
+_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99)
+_CAPPED = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 def candidates(name: str, protected: int, review: int) -> list[Policy]:
@@ -35,14 +36,12 @@ def candidates(name: str, protected: int, review: int) -> list[Policy]:
     """
     made: dict[str, Callable[[], list[Policy]]] = {
         "cover": lambda: [
-            Cover(k * protected) for k in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.33, 1.6, 2.0, 2.5, 3.0)
+            Cover(round(k * protected, 3)) for k in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.33, 1.6, 2.0, 2.5, 3.0)
         ],
         "safety-stock": lambda: [SafetyStock(z) for z in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.645, 2.0, 2.5, 3.0)],
         "quantile": lambda: [QuantileOfSum(level) for level in _LEVELS],
-        "capped": lambda: [
-            CappedBaseStock(cap, level) for cap, level in product((1.0, 1.3, 1.7, 2.5, 4.0), _LEVELS[2:])
-        ],
-        "reorder-point": lambda: [ReorderPoint(a, b * review) for a, b in product(_LEVELS[2::2], (1.0, 2.0, 4.0, 8.0))],
+        "capped": lambda: [CappedBaseStock(cap, level) for cap, level in product((0.8, 1.0, 1.5, 3.0), _CAPPED)],
+        "reorder-point": lambda: [ReorderPoint(a, b * review) for a, b in product(_LEVELS[4::2], (1.0, 2.0, 4.0, 8.0))],
         "projected": lambda: [ProjectedStockout(m) for m in (0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.1, 2.5)],
     }
     return made[name]() if name in made else []

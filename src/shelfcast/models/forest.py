@@ -31,7 +31,7 @@ from shelfcast.models.stratum import EXPECTED, Stratum, log_units
 from shelfcast.models.trees import MOST_ROWS, Growth, grow_trees
 
 Ints = NDArray[np.int64]
-_BLOCK = 512  # rows that walk the trees together
+_BLOCK = 2048  # rows that walk the trees together
 _SHARD = 5_000_000  # rows of a panel whose running sums are held at once
 _LEAST = {"n_rows": 1, "n_trees": 1, "min_leaf": 1, "n_kept": 1}
 _UNREADABLE = (
@@ -56,11 +56,11 @@ class QuantileForest:
     horizons: tuple[Horizon, ...]
     levels: tuple[float, ...] = DEFAULT_LEVELS
     n_rows: int = 450_000
-    n_trees: int = 50
+    n_trees: int = 30
     min_leaf: int = 40
     n_kept: int = 24
     item_share: float = 0.8
-    feature_share: float = 0.5
+    feature_share: float = 0.8
     two_stage: bool = False
     features_: Features | None = field(default=None, init=False, repr=False)
     series_: pl.DataFrame | None = field(default=None, init=False, repr=False)

@@ -19,8 +19,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from shelfcast.data.lives import lives, season_spread
 from shelfcast.data.panel import Panel
-from shelfcast.data.profile import demand_classes, first_sale, pareto_classes
+from shelfcast.data.profile import demand_classes, pareto_classes
 from shelfcast.errors import ConfigError, DataError, nearest
 
 CLASSES = ("demand_class", "abc", "life", "seasonal")
@@ -33,7 +34,6 @@ VALUES = {
     "life": ("current", "new", "ended", "unsold"),
     "seasonal": ("yes", "no"),
 }
-_SEASONS = 26  # seasons in which places are compared
 _SHARD_ROWS = 10_000_000
 
 
@@ -85,19 +85,14 @@ def classify(panel: Panel, origin: int, cuts: ValueCuts | None = None) -> tuple[
 
 def _classified(seen: Panel) -> pl.DataFrame:
     """Classes of a piece, with the year's value in place of `abc`."""
-    year, quarter = round(seen.frequency.year), round(seen.frequency.year / 4)
-    demand, _ = seen.history(seen.last, year)
+    demand, _ = seen.history(seen.last, round(seen.frequency.year))
     units = demand.sum(axis=1, dtype=np.float64)
     value = units * _price(seen)
-    lately = demand[:, -quarter:].sum(axis=1) > 0
-    sold = np.add.reduceat(np.append(seen.demand, 0.0), seen.indptr[:-1]) * (seen.lengths > 0) > 0
-    old = first_sale(seen) <= seen.last - quarter
-    life = np.select([~sold, sold & ~old, ~lately], ["unsold", "new", "ended"], "current")
     return pl.DataFrame(
         {
             "demand_class": pl.Series(demand_classes(seen)).cast(pl.String),
             "abc": value,
-            "life": life,
+            "life": lives(seen),
             "seasonal": np.where(_is_seasonal(seen), "yes", "no"),
         }
     )
@@ -113,22 +108,12 @@ def _price(seen: Panel) -> NDArray[np.float64]:
 
 def _is_seasonal(seen: Panel) -> NDArray[np.bool_]:
     """(N,) whether the variance between places of the season exceeds what chance gives."""
-    season = seen.frequency.season
-    history, observed = seen.history(seen.last, min(_SEASONS, 4 if season > 24 else _SEASONS) * season)
-    demand, n_periods = history.astype(np.float64), history.shape[1]
-    place = np.eye(season)[seen.frequency.season_position(seen.last - n_periods + 1 + np.arange(n_periods))]
-    weight = observed.astype(np.float64)
-    count, units = weight @ place, (demand * weight) @ place
-    total = np.maximum(weight.sum(axis=1), 1.0)
-    mean = units.sum(axis=1) / total
-    filled = (count > 0).sum(axis=1)
-    between = (np.square(units) / np.maximum(count, 1.0)).sum(axis=1) - total * mean**2
-    within = (np.square(demand) * weight).sum(axis=1) - (np.square(units) / np.maximum(count, 1.0)).sum(axis=1)
-    free = np.maximum(filled - 1, 1), np.maximum(total - filled, 1)
-    rounding = 1e-9 * mean**2 + 1e-300  # a constant series has no variance but that of its sums' last digits
-    ratio = (between / free[0]) / np.maximum(within / free[1], rounding)
-    spread = np.sqrt(2.0 / free[0] + 2.0 / free[1])
-    return np.asarray((total >= 3 * season) & (mean > 0) & (ratio > 1.0 + 2.33 * spread))
+    spread = season_spread(seen)
+    free = spread.free_between, spread.free_within
+    rounding = 1e-9 * spread.mean**2 + 1e-300  # a constant series has no variance but that of its sums' last digits
+    ratio = (spread.between / free[0]) / np.maximum(spread.within / free[1], rounding)
+    limit = 1.0 + 2.33 * np.sqrt(2.0 / free[0] + 2.0 / free[1])
+    return np.asarray((spread.seasons >= 3) & (spread.mean > 0) & (ratio > limit))
 
 
 def check_rules(rules: pl.DataFrame, models: Sequence[str], static: Sequence[str]) -> pl.DataFrame:

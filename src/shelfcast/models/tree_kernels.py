@@ -22,6 +22,7 @@ Ints = NDArray[np.int64]
 COUNT_BITS = 24  # a tree sees at most 2^24 rows, or that sum of weights
 _COUNT = (1 << COUNT_BITS) - 1
 LEAF = -1
+_CACHED = 1 << 17  # bytes of rows that a core's own cache holds beside the histograms
 
 
 @compiled
@@ -117,56 +118,111 @@ def goes_left(cells: Any, begin: int, end: int, low: int, high: int, split: int,
 
 
 @compiled
-def grow(
-    cells: Any, indptr: Ints, packed: Ints, rows: Any, begin: int, end: int, starts: Ints,
-    min_leaf: int, max_depth: int, nodes_feature: Any, nodes_bin: Any, nodes_left: Any, nodes_gain: Any,
-    spans: Any, n_nodes: int, scratch: Any, unit: int,
-) -> int:  # fmt: skip
-    """Grow one tree over rows `begin:end` of the order; returns the number of nodes filled.
+def move_rows(
+    cells: Any, indptr: Ints, packed: Ints, ids: Any, first: int, last: int, low: int, high: int, split: int,
+    missing_left: bool, hint: int, spare_cells: Any, spare_length: Any, spare_packed: Ints, spare_ids: Any,
+) -> tuple[int, int]:  # fmt: skip
+    """Part rows `first:last` by moving them with their cells; returns where the right ones begin, and the left sum."""
+    middle, left_sum, n_right, aside = first, 0, 0, 0
+    begin = at = indptr[first]
+    for row in range(first, last):
+        end = indptr[row + 1]
+        length = end - begin
+        if goes_left(cells, begin, end, low, high, split, missing_left, hint):
+            for j in range(length):
+                cells[at + j] = cells[begin + j]
+            packed[middle], ids[middle] = packed[row], ids[row]
+            left_sum += packed[middle]
+            at += length
+            middle += 1
+            indptr[middle] = at
+        else:
+            for j in range(length):
+                spare_cells[aside + j] = cells[begin + j]
+            spare_length[n_right], spare_packed[n_right], spare_ids[n_right] = length, packed[row], ids[row]
+            aside += length
+            n_right += 1
+        begin = end
+    for j in range(aside):
+        cells[at + j] = spare_cells[j]
+    for i in range(n_right):
+        packed[middle + i], ids[middle + i] = spare_packed[i], spare_ids[i]
+        at += spare_length[i]
+        indptr[middle + i + 1] = at
+    return middle, left_sum
 
-    The order is partitioned in place, so that each node's rows lie together: `spans` (nodes, 2) says where. A node's
-    children are `left` and `left + 1`; a leaf has feature `LEAF`. Missing rows go left where the feature is stored as
-    `-2 - feature`.
+
+@compiled
+def part_order(
+    cells: Any, indptr: Ints, packed: Ints, order: Any, first: int, last: int, low: int, high: int, split: int,
+    missing_left: bool, hint: int, spare: Any,
+) -> tuple[int, int]:  # fmt: skip
+    """As `move_rows`, for rows that stay where they are: only their order `first:last` is parted."""
+    middle, left_sum, n_right = first, 0, 0
+    for i in range(first, last):
+        row = order[i]
+        if goes_left(cells, indptr[row], indptr[row + 1], low, high, split, missing_left, hint):
+            order[middle] = row
+            left_sum += packed[row]
+            middle += 1
+        else:
+            spare[n_right] = row
+            n_right += 1
+    for i in range(n_right):
+        order[middle + i] = spare[i]
+    return middle, left_sum
+
+
+@compiled
+def grow(
+    cells: Any, indptr: Ints, packed: Ints, ids: Any, starts: Ints, min_leaf: int, max_depth: int, nodes_feature: Any,
+    nodes_bin: Any, nodes_left: Any, nodes_gain: Any, spans: Any, unit: int,
+) -> int:  # fmt: skip
+    """Grow one tree over all rows; returns the number of nodes filled.
+
+    Rows are parted in place, so that each node's rows lie together: afterwards `ids` are in that order, and `spans`
+    (nodes, 2) says where. While a node's rows do not fit the cache, they are moved with their cells and targets, so
+    that memory is read from front to back; below, only their order is. A node's children are `left` and `left + 1`; a
+    leaf has feature `LEAF`. Missing rows go left where the feature is stored as `-2 - feature`.
     """
-    n_bins = starts[-1]
-    root = n_nodes
-    n_nodes += 1
-    spans[root, 0], spans[root, 1] = begin, end
-    nodes_feature[root] = LEAF
-    if end - begin < 2 * min_leaf:
+    n_rows, n_bins = len(ids), starts[-1]
+    spans[0, 0], spans[0, 1], n_nodes = 0, n_rows, 1
+    nodes_feature[0] = LEAF
+    if n_rows < 2 * min_leaf:
         return n_nodes
+    large_node = max(_CACHED // max(cells.itemsize * len(cells) // n_rows + 8, 1), 2 * min_leaf)
+    order, spare = np.arange(n_rows), np.empty(n_rows, dtype=np.int64)
+    spare_cells, spare_packed = np.empty_like(cells), np.empty_like(packed)
+    spare_ids, spare_length = np.empty_like(ids), np.empty_like(ids)
     pool = np.zeros((40, n_bins), dtype=np.int64)
     free = np.arange(40)[::-1].copy()
     n_free = 39
     stack_node, stack_slot, stack_depth = np.zeros(64, np.int64), np.zeros(64, np.int64), np.zeros(64, np.int64)
-    add_rows(cells, indptr, packed, rows, begin, end, pool[free[n_free]])
-    stack_node[0], stack_slot[0], stack_depth[0] = root, free[n_free], 0
+    stack_sum = np.zeros(64, np.int64)
+    add_rows(cells, indptr, packed, order, 0, n_rows, pool[free[n_free]])
+    stack_slot[0], stack_sum[0] = free[n_free], packed.sum()
     n_stack = 1
     while n_stack > 0:
         n_stack -= 1
         node, slot, depth = stack_node[n_stack], stack_slot[n_stack], stack_depth[n_stack]
+        total = stack_sum[n_stack]
         first, last = spans[node, 0], spans[node, 1]
         hist = pool[slot]
-        total = 0
-        for i in range(first, last):
-            total += packed[rows[i]]
         feature, split, missing_left, gain = best_split(hist, starts, total, min_leaf * unit)
         if feature < 0:
             free[n_free] = slot
             n_free += 1
             continue
         low, high = starts[feature], starts[feature + 1]
-        middle, n_right = first, 0
-        for i in range(first, last):
-            row = rows[i]
-            if goes_left(cells, indptr[row], indptr[row + 1], low, high, split, missing_left, feature):
-                rows[middle] = row
-                middle += 1
-            else:
-                scratch[n_right] = row
-                n_right += 1
-        for i in range(n_right):
-            rows[middle + i] = scratch[i]
+        if last - first > large_node:
+            middle, left_sum = move_rows(
+                cells, indptr, packed, ids, first, last, low, high, split, missing_left, feature, spare_cells,
+                spare_length, spare_packed, spare_ids,
+            )  # fmt: skip
+        else:
+            middle, left_sum = part_order(
+                cells, indptr, packed, order, first, last, low, high, split, missing_left, feature, spare
+            )
         left, right = n_nodes, n_nodes + 1
         n_nodes += 2
         nodes_feature[node] = -2 - feature if missing_left else feature
@@ -174,7 +230,9 @@ def grow(
         spans[left, 0], spans[left, 1] = first, middle
         spans[right, 0], spans[right, 1] = middle, last
         nodes_feature[left] = nodes_feature[right] = LEAF
-        small, large = (left, right) if middle - first <= last - middle else (right, left)
+        small, large, small_sum = (left, right, left_sum)
+        if middle - first > last - middle:
+            small, large, small_sum = right, left, total - left_sum
         n_small, n_large = spans[small, 1] - spans[small, 0], spans[large, 1] - spans[large, 0]
         if n_large < 2 * min_leaf or depth + 1 >= max_depth:
             free[n_free] = slot
@@ -182,17 +240,20 @@ def grow(
             continue
         n_free -= 1
         other = free[n_free]
-        add_rows(cells, indptr, packed, rows, spans[small, 0], spans[small, 1], pool[other])
+        add_rows(cells, indptr, packed, order, spans[small, 0], spans[small, 1], pool[other])
         for b in range(n_bins):
             hist[b] -= pool[other, b]
         stack_node[n_stack], stack_slot[n_stack], stack_depth[n_stack] = large, slot, depth + 1
+        stack_sum[n_stack] = total - small_sum
         n_stack += 1
         if n_small < 2 * min_leaf:
             free[n_free] = other
             n_free += 1
         else:
             stack_node[n_stack], stack_slot[n_stack], stack_depth[n_stack] = small, other, depth + 1
+            stack_sum[n_stack] = small_sum
             n_stack += 1
+    ids[:] = ids[order]
     return n_nodes
 
 
@@ -217,21 +278,29 @@ def fill_cells(values: Any, edges: Any, starts: Ints, indptr: Ints, out: Any) ->
 
 
 @compiled
-def walk(values: Any, feature: Any, threshold: Any, left: Any, root: int, out: Any) -> None:
-    """Leaf (J,) that each row of values (J, F) reaches from a root."""
-    for j in range(values.shape[0]):
-        node = root
-        while left[node] >= 0:
-            f = feature[node]
-            missing_left = f < -1
-            if missing_left:
-                f = -2 - f
-            x = values[j, f]
-            if np.isnan(x):
-                node = left[node] + (0 if missing_left else 1)
-            else:
-                node = left[node] + (0 if x <= threshold[node] else 1)
-        out[j] = node
+def walk(values: Any, nodes: Any, root: int, out: Any) -> None:
+    """Leaf (J,) that each row of values (J, F) reaches from a root; `nodes` as in `Trees.nodes`.
+
+    The side is reckoned, not branched on, since which one it will be cannot be guessed; and eight rows go down
+    together, so that one need not wait for what another reads.
+    """
+    n = values.shape[0]
+    at = np.empty(8, dtype=np.int64)
+    for begin in range(0, n, 8):
+        size = min(8, n - begin)
+        at[:] = root
+        n_moving = size
+        while n_moving > 0:
+            n_moving = 0
+            for k in range(size):
+                left = nodes[at[k]].left
+                if left >= 0:
+                    x = values[begin + k, nodes[at[k]].feature]
+                    stays = np.int64(x <= nodes[at[k]].threshold) | (np.int64(x != x) & nodes[at[k]].missing_left)
+                    at[k] = left + 1 - stays
+                    n_moving += 1
+        for k in range(size):
+            out[begin + k] = at[k]
 
 
 @compiled
@@ -283,30 +352,28 @@ def merge(
 
     `leaves` (J, T) are reservoirs: number l keeps `count[l]` codes from `first[l]`, together weighing 1 / T. The
     quantile is the least value at which the distribution function reaches the level. Codes are counted coarse (64 at a
-    time) and fine, so no row is sorted; `value_of` turns a code into a value.
+    time) and fine, so no row is sorted; `value_of` turns a code into a value. Rows that follow each other reach many
+    of the same leaves: only those that differ are counted anew, in whole numbers, so that nothing is rounded.
     """
-    n_trees, n_coarse = leaves.shape[1], ((len(value_of) - 1) >> 6) + 1
-    coarse = np.zeros(n_coarse, dtype=np.float32)
-    fine = np.zeros(n_coarse << 6, dtype=np.float32)
-    for j in range(leaves.shape[0]):
-        coarse[:] = 0.0
-        fine[:] = 0.0
-        total, centre = np.float32(0.0), 0.0
+    n_rows, n_trees, n_coarse = leaves.shape[0], leaves.shape[1], ((len(value_of) - 1) >> 6) + 1
+    coarse = np.zeros(n_coarse, dtype=np.int32)
+    fine = np.zeros(n_coarse << 6, dtype=np.int32)
+    unit, total = (1 << 30) // max(n_trees, 1), 0
+    for j in range(n_rows):
+        centre, n_there = 0.0, 0
         for t in range(n_trees):
             leaf = leaves[j, t]
-            if count[leaf] == 0:
-                continue
-            weight = np.float32(1.0) / count[leaf]
-            total += np.float32(1.0)
-            centre += leaf_mean[leaf]
-            for r in range(first[leaf], first[leaf] + count[leaf]):
-                fine[codes[r]] += weight
-                coarse[codes[r] >> 6] += weight
-        mean[j] = centre / max(total, np.float32(1.0)) * factor[j]
-        block, at, below = 0, 0, np.float32(0.0)
-        passed = np.float32(0.0)
+            if j == 0 or leaf != leaves[j - 1, t]:
+                total += count_leaf(leaf, first, count, codes, unit, fine, coarse)
+                if j > 0:
+                    total += count_leaf(leaves[j - 1, t], first, count, codes, -unit, fine, coarse)
+            if count[leaf] > 0:
+                centre += leaf_mean[leaf]
+                n_there += 1
+        mean[j] = centre / max(n_there, 1) * factor[j]
+        block, at, below, passed = 0, 0, 0, 0
         for q in range(len(levels)):
-            wanted = levels[q] * total - 1e-5 * total
+            wanted = (float(levels[q]) - 1e-5) * total
             while passed + coarse[block] < wanted and block < n_coarse - 1:
                 passed += coarse[block]
                 block += 1
@@ -315,3 +382,16 @@ def merge(
                 below += fine[at]
                 at += 1
             out[j, q] = value_of[at] * factor[j]
+
+
+@compiled
+def count_leaf(leaf: int, first: Any, count: Any, codes: Any, unit: int, fine: Any, coarse: Any) -> int:
+    """Add the codes of a leaf to both counts, with `unit` for all of them together; returns what was added."""
+    n = count[leaf]
+    if n == 0:
+        return 0
+    weight = np.int32(unit // n) if unit > 0 else np.int32(-((-unit) // n))
+    for r in range(first[leaf], first[leaf] + n):
+        fine[codes[r]] += weight
+        coarse[codes[r] >> 6] += weight
+    return int(n) * int(weight)

@@ -6,6 +6,7 @@ bounded random sample of its rows (Meinshausen 2006 keeps them all), so that any
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 _MAX_DEPTH = 30
 MOST_ROWS = 1 << 23  # of training: a tree's sum of weights, about `unit` for each row it sees, fits `COUNT_BITS`
+_NODE = np.dtype([("threshold", np.float32), ("feature", np.int32), ("left", np.int32), ("missing_left", np.int32)])
 _QUANTA = (1 << 14) - 1  # steps of a target while trees grow
 
 
@@ -64,13 +66,21 @@ class Trees:
         """T."""
         return len(self.roots)
 
+    @cached_property
+    def nodes(self) -> NDArray[np.void]:
+        """(M,) what a walk reads of each node, side by side in memory."""
+        out = np.zeros(len(self.left), dtype=_NODE)
+        out["threshold"], out["left"], out["missing_left"] = self.threshold, self.left, self.feature < -1
+        out["feature"] = np.where(self.feature < -1, -2 - self.feature, self.feature)
+        return out
+
     def leaves(self, values: Floats) -> NDArray[np.int32]:
         """(J, T) leaf of every row of features (J, F) in every tree."""
         from shelfcast.models import tree_kernels
 
         out = np.empty((self.n_trees, len(values)), dtype=np.int32)
         for t, root in enumerate(self.roots):
-            tree_kernels.walk(values, self.feature, self.threshold, self.left, int(root), out[t])
+            tree_kernels.walk(values, self.nodes, int(root), out[t])
         return np.ascontiguousarray(out.T)
 
     def importance(self, n_features: int) -> NDArray[np.float64]:
@@ -175,13 +185,12 @@ def grow_one(
     most = int((table.indptr[1:] - table.indptr[:-1])[rows].sum())  # pages that are never written cost nothing
     cells = np.empty(most, dtype=table.cells.dtype)
     cells = cells[: tree_kernels.bag(table.cells, table.indptr, rows, place, cells, indptr)]
-    order = np.arange(len(rows), dtype=np.int32)
+    ids = np.arange(len(rows), dtype=np.int32)
     size = 4 * (len(rows) // min_leaf) + 8
     feature, split, left = (np.full(size, -1, dtype=np.int32) for _ in range(3))
     gain, spans = np.zeros(size, dtype=np.float32), np.zeros((size, 2), dtype=np.int32)
     n = tree_kernels.grow(
-        cells, indptr, packed, order, 0, len(rows), own_starts, min_leaf, max_depth, feature, split, left, gain, spans,
-        0, np.empty(len(rows), dtype=np.int32), unit,
+        cells, indptr, packed.copy(), ids, own_starts, min_leaf, max_depth, feature, split, left, gain, spans, unit
     )  # fmt: skip
     feature, left = feature[:n], left[:n]
     inner = left >= 0
@@ -189,7 +198,7 @@ def grow_one(
     split = np.where(inner, bin_of[split[:n]], -1).astype(np.int32)
     threshold = np.where(inner, table.bins.thresholds()[split], np.float32(0))
     return Grown(
-        np.where(inner, named, -1).astype(np.int32), threshold, left, gain[:n], split, spans[:n], rows[order]
+        np.where(inner, named, -1).astype(np.int32), threshold, left, gain[:n], split, spans[:n], rows[ids]
     )  # fmt: skip
 
 

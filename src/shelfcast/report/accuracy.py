@@ -12,6 +12,7 @@ from shelfcast.report.numbers import clean
 _ALIASES = {
     "wql": ("wql", "weighted_quantile_loss", "mean_wql"),
     "wape": ("wape",),
+    "pinball": ("pinball",),
     "bias": ("bias", "relative_bias"),
     "below": ("coverage_below", "below"),
     "sfpc": ("sfpc",),
@@ -101,8 +102,11 @@ def models(inputs: ReportInputs) -> list[dict[str, Any]]:
 
 
 def segments(inputs: ReportInputs) -> dict[str, Any]:
-    """Error of each model by segment: kind -> segment, weight, and WQL by model; the weightiest come first."""
-    rows = metric(inputs.segments, "wql")
+    """Error of each model by segment: kind -> segment, weight, and WQL by model; the weightiest come first.
+
+    Where nothing was sold there is no WQL: `units` by model is the pinball loss instead.
+    """
+    rows, losses = metric(inputs.segments, "wql"), metric(inputs.segments, "pinball")
     if rows.is_empty() or not {"segment_kind", "segment"} <= set(rows.columns):
         return {}
     rows = rows.with_columns(pl.col("segment_kind", "segment", "model").cast(pl.String).fill_null("(none)"))
@@ -118,8 +122,22 @@ def segments(inputs: ReportInputs) -> dict[str, Any]:
             }
             for (segment,), cell in group.group_by("segment", maintain_order=True)
         ]
+        cells += _unsold(losses, str(kind), {cell["segment"] for cell in cells})
         found[str(kind)] = sorted(cells, key=lambda cell: -(cell["weight"] or 0))[:_MOST_SEGMENTS]
     return found
+
+
+def _unsold(losses: pl.DataFrame, kind: str, scored: set[str]) -> list[dict[str, Any]]:
+    """Segments of a kind that have a pinball loss but sold nothing."""
+    if losses.is_empty():
+        return []
+    rows = losses.filter(pl.col("segment_kind").cast(pl.String) == kind, pl.col("segment").is_not_null())
+    rows = rows.filter(~pl.col("segment").cast(pl.String).is_in(sorted(scored)))
+    parts = rows.group_by("segment", maintain_order=True)
+    return [
+        {"segment": str(name), "weight": 0.0, "wql": {}, "units": {m: clean(v, 4) for m, v in _by_model(part).items()}}
+        for (name,), part in parts
+    ]
 
 
 def by_lead(inputs: ReportInputs) -> list[dict[str, Any]]:

@@ -142,4 +142,5 @@ def _reading(rows: list[dict[str, Any]], base: Mapping[str, Any], currency: str)
     if low is None or high is None:
         return f"{text}."
     kept = "the interval excludes zero" if high < 0 else "the interval holds zero, so the saving is not established"
-    return f"{text}; between {-high:.1%} and {-low:.1%} in nineteen of twenty resamples: {kept}."
+    least, most = (round(-x, 3) + 0.0 for x in (high, low))  # no -0.0
+    return f"{text}; between {least:.1%} and {most:.1%} in nineteen of twenty resamples: {kept}."

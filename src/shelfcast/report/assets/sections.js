@@ -30,8 +30,9 @@ function segmentTable(part, kind) {
   let low = Math.min(...all, based ? 1 : Infinity), high = Math.max(...all, based ? 1 : 0);
   const pad = 0.08 * (high - low || 1); low -= pad; high += pad;
   const left = (v) => `left:${(100 * (v - low)) / (high - low)}%`;
-  const own = (c) => (c.wql[chosen] !== undefined ? chosen : Object.keys(c.wql).sort((a, b) => c.wql[a] - c.wql[b])[0]);
-  const rows = cells.map((c) => el("tr", {}, el("th", { scope: "row", class: "item" }, c.segment), total ? el("td", { class: "n opt2" }, percent(c.weight / total)) : null,
+  const own = (c) => c.units ? (c.units[chosen] !== undefined ? chosen : Object.keys(c.units)[0]) : (c.wql[chosen] !== undefined ? chosen : Object.keys(c.wql).sort((a, b) => c.wql[a] - c.wql[b])[0]);
+  const unsold = (c) => el("tr", {}, el("th", { scope: "row", class: "item" }, c.segment), total ? el("td", { class: "n opt2" }, percent(0)) : null, el("td", { colspan: 3, class: "quiet" }, `nothing was sold; ${own(c)} is ${num(c.units[own(c)], 4)} units off a period (pinball)`));
+  const rows = cells.map((c) => c.units ? unsold(c) : el("tr", {}, el("th", { scope: "row", class: "item" }, c.segment), total ? el("td", { class: "n opt2" }, percent(c.weight / total)) : null,
     el("td", { style: "width:38%" }, el("div", { class: "dots", role: "img", "aria-label": Object.keys(c.wql).map((n) => n + " " + num(scale(c, n), 2)).join(", ") }, based ? el("b", { style: left(1) }) : null, Object.keys(c.wql).sort((a, b) => (a === own(c)) - (b === own(c))).map((n) => (Number.isFinite(scale(c, n)) && n !== baseline ? el("i", { class: n === own(c) ? "own" : null, style: left(scale(c, n)), title: n + ": " + num(c.wql[n], 3) }) : null)))),
     el("td", { class: "n strong" }, num(c.wql[own(c)], 3)), el("td", { class: "n " + (scale(c, own(c)) < 1 ? "good" : "bad") }, based && own(c) !== baseline ? change(scale(c, own(c))) : "–")));
   return el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, kind), total ? el("th", { scope: "col", class: "n opt2" }, "share") : null, el("th", { scope: "col" }, based ? "each model; dashed: baseline" : "each model"), el("th", { scope: "col", class: "n" }, "WQL"), el("th", { scope: "col", class: "n" }, based ? "change" : ""))), el("tbody", {}, rows));
@@ -94,7 +95,10 @@ function drawCalibration() {
 const KIND_CLASS = { "money at risk": "risk", "stock-out risk": "risk", "biggest miss": "miss", new: "new", ended: "ended" };
 const KIND_TITLE = { "money at risk": "Money at risk", "stock-out risk": "Stock-out risk", "biggest miss": "Biggest misses", new: "New", ended: "No longer selling" };
 function drawLook() {
-  const groups = R.attention.filter((g) => g.n);
+  // What is ranked by money is not told again under its reason.
+  const told = new Set(R.attention.filter((g) => g.kind === "money at risk").flatMap((g) => g.rows.map((r) => r.row)).filter((row) => row >= 0));
+  const again = (g) => (g.kind === "biggest miss" || g.kind === "stock-out risk" ? g.rows.filter((r) => told.has(r.row)).length : 0);
+  const groups = R.attention.map((g) => (again(g) ? { ...g, n: g.n - again(g), rows: g.rows.filter((r) => !told.has(r.row)) } : g)).filter((g) => g.n && g.rows.length);
   if (!groups.length) return empty("look", "Worth a look", "Nothing stands out in what was given.");
   heading("look", "Worth a look");
   byId("look").append(el("div", { class: "looks" }, groups.map(lookCard)));
@@ -118,7 +122,9 @@ function drawCycle() {
   byId("cycle").append(el("div", { class: "card", style: "margin-top:18px" }, el("h3", {}, made.n_alarms > made.alarms.length ? `Alarms (${made.alarms.length} of ${made.n_alarms})` : "Alarms"), words));
   for (const table of made.tables) {
     const body = table.rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, cell))));
-    byId("cycle").append(el("div", { class: "card", style: "margin-top:18px" }, el("h3", {}, table.title), el("p", { class: "quiet" }, table.note), el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, table.columns.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, body)))));
+    const whole = el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, table.columns.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, body)));
+    const shown = body.length > 6 ? el("details", {}, el("summary", {}, `${body.length} rows`), whole) : whole;
+    byId("cycle").append(el("div", { class: "card", style: "margin-top:18px" }, el("h3", {}, table.title), el("p", { class: "quiet" }, table.note), shown));
   }
 }
 function drawNavigation() {
