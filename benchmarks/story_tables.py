@@ -1,4 +1,4 @@
-"""The story's tables and plots: written between two marks of `docs/leaderboard.md`, and to `docs/img`.
+"""The story's tables and plots: written between marks of `docs/leaderboard.md` and `coverage.md`, and to `docs/img`.
 
     python benchmarks/story_tables.py
 
@@ -129,7 +129,7 @@ def classes(name: str, all_found: Found, unified: str) -> Iterator[str]:
     panel, rng = labelled(name), np.random.default_rng(0)
     ours, theirs = (np.mean([s["losses"] for s in all_found[m]], axis=0) for m in (unified, "patchwork"))
     rows = []
-    for kind in ("all", "routed", "demand_class", "life"):
+    for kind in ("all", "routed", "demand_class"):
         labels = np.full(panel.n_series, "all products") if kind == "all" else panel.series[kind].to_numpy().astype(str)
         for label in np.unique(labels):
             members = np.flatnonzero((labels == label) & (theirs + ours > 0))
@@ -222,27 +222,33 @@ def section(name: str, part: Found) -> Iterator[str]:
     if unified and "patchwork" in part:
         yield from ("", "**Class by class**, the network that won on the window to choose, against the patchwork:", "")
         yield from classes(name, part, unified)
-    yield from ("", f"**Conformal repair**, learned before each test origin; slices of {N_LARGE} series or more:", "")
-    yield from (*repaired(part), "", f"![Coverage](img/story-coverage-{name}.svg)")
 
 
-def page() -> str:
-    """Everything between the marks."""
+def of_repair(name: str, part: Found) -> Iterator[str]:
+    """Coverage of one data set before and after the repair."""
+    yield from (f"### {SETS[name].title}", "", f"Slices of {N_LARGE} series or more.", "", *repaired(part), "")
+    yield f"![Coverage](img/story-coverage-{name}.svg)"
+
+
+def pages() -> dict[str, str]:
+    """What stands between the marks of each page."""
     everything = {name: part for name, data in SETS.items() if data.folder is None or data.folder.is_dir()
                   if (part := found(name))}  # fmt: skip
     drawn(everything)
     lines: list[str] = []
+    covered: list[str] = []
     for name, part in everything.items():
         lines += ["", *section(name, part)]
+        covered += ["", *of_repair(name, part)]
     plotted = [f"![{name.title()}](img/story-{name}.svg)" for name in ("accuracy", "volatility", "cost")]
-    return "\n".join(["", *plotted, *lines, ""])
+    return {"leaderboard.md": "\n".join(["", *plotted, *lines, ""]), "coverage.md": "\n".join([*covered, ""])}
 
 
 def main() -> int:
-    path = DOCS / "leaderboard.md"
-    text = path.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    path.write_text(before + BEGIN + page() + END + rest.split(END)[1], encoding="utf-8")
+    for page, made in pages().items():
+        path = DOCS / page
+        before, rest = path.read_text(encoding="utf-8").split(BEGIN)
+        path.write_text(before + BEGIN + made + END + rest.split(END)[1], encoding="utf-8")
     return 0
 
 
