@@ -56,11 +56,11 @@ class QuantileForest:
     horizons: tuple[Horizon, ...]
     levels: tuple[float, ...] = DEFAULT_LEVELS
     n_rows: int = 450_000
-    n_trees: int = 30
+    n_trees: int = 50
     min_leaf: int = 40
     n_kept: int = 24
     item_share: float = 0.8
-    feature_share: float = 0.8
+    feature_share: float = 0.5
     two_stage: bool = False
     features_: Features | None = field(default=None, init=False, repr=False)
     series_: pl.DataFrame | None = field(default=None, init=False, repr=False)
