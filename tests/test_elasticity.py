@@ -13,7 +13,8 @@ from shelfcast.errors import ConfigError, DataError, StoreError
 from shelfcast.models.elasticity import Elasticities, elasticity_tables
 from shelfcast.models.promotions import REGULAR, Design, rolling_max
 from shelfcast.models.shrinkage import Evidence, Posterior, combine, downward, identified, spread, upward
-from shelfcast.models.shrunken_effects import Sample, cells, pooled_coefficients, within
+from shelfcast.models.shrunken_effects import Sample, cells, pooled_coefficients
+from shelfcast.models.two_way import within
 from shop import rewritten_after
 
 
@@ -104,6 +105,22 @@ def test_pooled_and_series_estimates_equal_least_squares_with_dummies():
     # residuals equal too, so group-period effects do; a series' own fit given them is plain least squares
     error = within(z - x @ pooled, sample.series, cell)
     assert error == pytest.approx(z - wide @ slow, abs=1e-5)
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 6])
+def test_two_sets_of_effects_are_swept_out_even_where_they_barely_meet(overlap):
+    """Series that follow each other, with `overlap` periods in common: there alternating projections need thousands."""
+    length = 10
+    first = np.arange(12) * (length - overlap)
+    series = np.repeat(np.arange(12), length)
+    cell = (first[:, None] + np.arange(length)).ravel()
+    cell[::7] = -1
+    values = np.random.default_rng(overlap).normal(size=(len(series), 2)) + series[:, None]
+    kept = values.copy()
+    wide = np.hstack((_dummies(series), _dummies(cell)[:, 1:]))
+    slow = np.linalg.lstsq(wide, values, rcond=None)[0]
+    assert within(values, series, cell) == pytest.approx(values - wide @ slow, abs=1e-5)
+    assert np.array_equal(values, kept)
 
 
 def test_a_lone_series_equals_its_least_squares():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from oracles.horizons import duckdb_sums, loop_sums
 from shelfcast.errors import ConfigError
-from shelfcast.horizons import Horizon, as_horizons, as_levels, horizon_sums, per_period
+from shelfcast.horizons import Horizon, as_horizons, as_levels, horizon_sums, per_period, window_sums
 
 HORIZONS = st.lists(st.builds(Horizon, st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=4, unique=True)
 
@@ -95,3 +95,14 @@ def test_levels_are_increasing_and_inside():
     for wrong in ([], [0.5, 0.5], [0.9, 0.1], [0.0], [1.0], [90], [float("nan")]):
         with pytest.raises(ConfigError, match="levels"):
             as_levels(wrong)
+
+
+def test_window_sums_are_those_of_the_first_origin():
+    rng = np.random.default_rng(3)
+    demand, seen = rng.poisson(2.0, (7, 12)).astype(float), rng.random((7, 12)) < 0.9
+    horizons = [Horizon(0, 1), Horizon(3, 4), Horizon(10, 1), Horizon(11, 1), Horizon(0, 30)]
+    sums, complete = horizon_sums(demand, seen, horizons)
+    made = window_sums(demand, seen, horizons)
+    assert made[0] == pytest.approx(sums[:, 0])
+    assert np.array_equal(made[1], complete[:, 0])
+    assert complete[:, 0].any()

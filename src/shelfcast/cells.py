@@ -16,14 +16,13 @@ from shelfcast import scoring
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, DataError
 from shelfcast.forecast import Forecast
-from shelfcast.horizons import Horizon, horizon_sums
+from shelfcast.horizons import Horizon, window_sums
 from shelfcast.laws import Grid
 
 Array = NDArray[np.float64]
 WEIGHT_PERIODS = 28
 REPRICED = 0.05
 _SCALE_ROWS = 4_000_000
-_BLOCK_CELLS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ def window_demand(
     """
     last = origin + max(h.end for h in horizons)
     demand, observed = panel.window(origin, last)
-    return _at_first(demand, observed & ~panel.sold_out(origin, last), horizons)
+    return window_sums(demand, observed & ~panel.sold_out(origin, last), horizons)
 
 
 def promoted(panel: Panel, origin: int, horizons: Sequence[Horizon]) -> NDArray[np.bool_]:
@@ -154,7 +153,7 @@ def promoted(panel: Panel, origin: int, horizons: Sequence[Horizon]) -> NDArray[
     columns = [panel.names.known.index(name) for name in panel.names.promotions]
     known = panel.known_window(origin, origin + max(h.end for h in horizons))[..., columns]
     flags = np.asarray((known > 0).any(axis=-1))
-    return _at_first(flags, np.ones_like(flags), horizons)[0] > 0
+    return window_sums(flags, np.ones_like(flags), horizons)[0] > 0
 
 
 def repriced(panel: Panel, origin: int, horizons: Sequence[Horizon]) -> NDArray[np.bool_]:
@@ -164,24 +163,10 @@ def repriced(panel: Panel, origin: int, horizons: Sequence[Horizon]) -> NDArray[
         return np.zeros((panel.n_series, len(horizons)), dtype=bool)
     price = panel.known_window(origin, last)[..., panel.names.known.index(panel.names.price)]
     moved = np.abs(price - price[:, :1]) > REPRICED * price[:, :1]
-    return _at_first(moved, np.ones_like(moved), horizons)[0] > 0
+    return window_sums(moved, np.ones_like(moved), horizons)[0] > 0
 
 
 _FLAGGED = {"promoted": promoted, "repriced": repriced}
-
-
-def _at_first(
-    values: NDArray[np.generic], observed: NDArray[np.bool_], horizons: Sequence[Horizon]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """`horizon_sums` at the first period of each row; in blocks of series, since it makes those of every period."""
-    shape = (len(values), len(horizons))
-    sums, complete = np.zeros(shape), np.zeros(shape, dtype=bool)
-    size = max(1, _BLOCK_CELLS // (max(values.shape[1], 1) * len(horizons)))
-    for begin in range(0, len(values), size):
-        block = slice(begin, begin + size)
-        made = horizon_sums(values[block], observed[block], horizons)
-        sums[block], complete[block] = made[0][:, 0], made[1][:, 0]
-    return sums, complete
 
 
 def series_scale(panel: Panel, origin: int, *, power: int = 1) -> Array:

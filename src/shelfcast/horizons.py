@@ -130,6 +130,21 @@ def horizon_sums(
     return sums, complete
 
 
+def window_sums(
+    demand: ArrayLike, observed: ArrayLike, horizons: Sequence[Horizon]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """`horizon_sums` from the first period alone: (*b, T) to (*b, K)."""
+    seen = np.asarray(observed, dtype=bool)
+    total = _cumulative(np.where(seen, np.asarray(demand, dtype=np.float64), 0.0))
+    count = _cumulative(seen.astype(np.int64))
+    first = 1 + np.array([h.lead for h in horizons], dtype=np.int64)
+    last = 1 + np.array([h.end for h in horizons], dtype=np.int64)
+    inside = last <= seen.shape[-1]
+    first, last = np.where(inside, first, 0), np.where(inside, last, 0)
+    complete = inside & (count[..., last] - count[..., first] == last - first)
+    return np.where(complete, total[..., last] - total[..., first], 0.0), complete
+
+
 def _cumulative(values: NDArray[Any]) -> NDArray[Any]:
     """Running sum along the last axis with a leading zero: entry `j` sums the first `j` values."""
     out = np.zeros((*values.shape[:-1], values.shape[-1] + 1), dtype=values.dtype)

@@ -6,6 +6,7 @@ them through `Slices`, which adds up cells (series x horizons) of one origin wit
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -81,9 +82,16 @@ class Groups:
 
     def sum(self, cells: Array) -> Array:
         """(P, G, H) sums over series of (P, N, H)."""
-        order = np.argsort(self.place, kind="stable")
-        starts = np.flatnonzero(np.diff(self.place[order], prepend=-1))
+        order, starts = self._order
+        if len(starts) == 1:
+            return np.asarray(cells.sum(axis=1, keepdims=True))
         return np.asarray(np.add.reduceat(cells[:, order], starts, axis=1))
+
+    @cached_property
+    def _order(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Series in order of their groups, and where each group begins."""
+        order = np.argsort(self.place, kind="stable")
+        return order, np.flatnonzero(np.diff(self.place[order], prepend=-1))
 
 
 @dataclass(frozen=True)

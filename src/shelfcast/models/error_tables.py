@@ -182,10 +182,12 @@ def grouped_quantiles(values: Array, groups: Ints, n_groups: int, levels: tuple[
 
     Zeros where a group has no value.
     """
-    order = np.lexsort((values, groups))
-    ordered = np.append(values[order], 0.0)
+    small = np.uint16 if n_groups <= np.iinfo(np.uint16).max else np.int64  # sorted by counting
+    ordered = np.append(values[np.argsort(groups.astype(small), kind="stable")], 0.0)
     count = np.bincount(groups, minlength=n_groups)
     begin = np.cumsum(count) - count
+    for first, size in zip(begin[count > 1], count[count > 1], strict=True):
+        ordered[first : first + size].sort()
     top = np.maximum(count - 1, 0)[:, None]
     place = top * np.asarray(levels)
     below = np.floor(place).astype(np.int64)

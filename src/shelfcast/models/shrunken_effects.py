@@ -1,9 +1,9 @@
 """Least squares with series and group-period effects, its coefficients shrunk on a tree of series, items and groups.
 
-z = series + group x period + x b + error. The effects are swept out by alternating projections; the coefficients start
-as everyone's pooled ones, and after each fit of the tree the group-period effects are taken again, net of each series'
-own coefficients, so that products which respond differently do not leak into them. Estimates are deviations from the
-pooled coefficients until the end.
+z = series + group x period + x b + error. The effects are swept out (`two_way`); the coefficients start as everyone's
+pooled ones, and after each fit of the tree the group-period effects are taken again, net of each series' own
+coefficients, so that products which respond differently do not leak into them. Estimates are deviations from the pooled
+coefficients until the end.
 
 Errors that follow each other within a block of periods, or that the series of an item share, say less than as many
 independent ones: standard errors are widened by how much their sums vary (Moulton 1986).
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfcast.models.shrinkage import Evidence, Posterior, combine, downward, identified, spread, upward
+from shelfcast.models.two_way import within
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -23,7 +24,6 @@ Fitted = dict[str, tuple[Posterior, Mask, Ints]]
 
 _LEAST_CELL = 8  # series of a group in a period, for an effect of its own
 _PASSES = 3
-_SWEEPS = 200
 _PRIOR_PERIODS = 10.0  # how many periods of the group's error variance join a series' own
 _LEAST_VARIANCE = 1e-6
 _WIDE = 4.0  # variance between items or groups where too few are there to tell
@@ -107,30 +107,6 @@ def cells(sample: Sample, family: Ints) -> Ints:
     few = np.bincount(cell)[cell] < _LEAST_CELL
     cell = np.where(few, period, cell)
     return np.where(np.bincount(cell)[cell] < _LEAST_CELL, -1, cell)
-
-
-def within(values: Array, series: Ints, cell: Ints) -> Array:
-    """Values (R,) or (R, J) net of the effects of series and cells, by alternating projections.
-
-    Rows are in order of series; a cell of -1 has no effect. Stops when the means of cells are under 1e-7 of the spread.
-    """
-    if not len(values):
-        return values
-    made = np.array(values.reshape(len(values), -1), dtype=np.float64)
-    begins = np.diff(series, prepend=-1) != 0
-    begin, at = np.flatnonzero(begins), np.cumsum(begins) - 1
-    size = np.diff(np.append(begin, len(series)))[:, None]
-    cell, count = cell + 1, np.maximum(np.bincount(cell + 1), 1)[:, None]
-    made -= (np.add.reduceat(made, begin, axis=0) / size)[at]
-    tolerance = 1e-7 * made.std(axis=0) + 1e-300
-    for _ in range(_SWEEPS):
-        means = np.stack([np.bincount(cell, weights=column) for column in made.T], axis=1) / count
-        means[0] = 0.0
-        made -= means[cell]
-        made -= (np.add.reduceat(made, begin, axis=0) / size)[at]
-        if (np.abs(means) <= tolerance).all():
-            break
-    return np.asarray(made.reshape(values.shape))
 
 
 @dataclass(frozen=True)
