@@ -109,6 +109,8 @@ class TrainConfig:
     level_power : 1 draws series of every level of aggregation alike, 0 every level as often as any other.
     embedding_dropout : chance that a category is hidden in a batch.
     dropout : of the local decoder's first layer.
+    consistency : price of a revision: times the mean absolute change of quantiles of the same window from one decoded
+        origin to the next, added to the loss; for the heads `grid` and `spline`.
     validation_origins : latest origins that are kept out of training and scored; 0 for none.
     validate_every, patience : steps between scores, and scores without a better one before the loop stops.
     checkpoint_every : steps between checkpoints, where there is a folder for them.
@@ -127,6 +129,7 @@ class TrainConfig:
     level_power: float = 0.75
     embedding_dropout: float = 0.05
     dropout: float = 0.0
+    consistency: float = 0.0
     validation_origins: int = 0
     validate_every: int = 200
     patience: int = 5

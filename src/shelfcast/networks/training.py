@@ -21,6 +21,7 @@ from torch import Tensor
 from shelfcast.data.panel import Panel
 from shelfcast.networks.batches import Batch, Layout, Source, make_batch
 from shelfcast.networks.checkpoints import arrays_of, put_weights, read_state, write_state
+from shelfcast.networks.consistency import revisions
 from shelfcast.networks.heads import Head, NegativeBinomial
 from shelfcast.networks.network import Network, Tensors
 from shelfcast.networks.reading import ReadAhead
@@ -144,8 +145,14 @@ class Trainer:
         weight = self.weights(batch, drawn)
         bound = None if batch.bound is None else torch.from_numpy(batch.bound).to(self.where)
         labels = torch.from_numpy(batch.labels).to(self.where)
-        scale = torch.from_numpy(batch.scale).to(self.where)[..., None] * self.network.spans
-        return self.head.loss(raw, labels, weight, bound, scale), (weight > 0).sum()
+        scale = torch.from_numpy(batch.scale).to(self.where)
+        units = scale[..., None] * self.network.spans
+        loss = self.head.loss(raw, labels, weight, bound, units)
+        if self.config.consistency:
+            said = self.head.quantiles(raw, self.head.levels, units)
+            moved = revisions(said, scale, weight, drawn.origins, self.layout.horizons)
+            loss = loss + self.config.consistency * moved
+        return loss, (weight > 0).sum()
 
     def forward(self, batch: Batch, keep: Tensor | None = None) -> Tensor:
         """Raw outputs (B, O, K, W), float32."""
