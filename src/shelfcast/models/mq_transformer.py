@@ -3,7 +3,7 @@ arXiv 2009.14799). The network is in `shelfcast.networks.transformer`; importing
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError
 from shelfcast.models.base import refuse_unknown
-from shelfcast.models.mq import NetworkForecaster
+from shelfcast.models.mq import CONSISTENCY, NetworkForecaster
 from shelfcast.networks.settings import Compute, NetworkConfig, TrainConfig, TransformerConfig
 
 
@@ -38,6 +38,7 @@ class MQTransformer(NetworkForecaster):
     network: NetworkConfig = field(default_factory=TransformerConfig)
 
     name = "mqtransformer"
+    defaults: ClassVar[dict[str, Any]] = {"consistency": CONSISTENCY}
     records: ClassVar[dict[str, type]] = {
         "network": TransformerConfig, "training": TrainConfig, "compute": Compute,
     }  # fmt: skip

@@ -110,7 +110,7 @@ class TrainConfig:
     embedding_dropout : chance that a category is hidden in a batch.
     dropout : of the local decoder's first layer.
     consistency : price of a revision: times the mean absolute change of quantiles of the same window from one decoded
-        origin to the next, added to the loss; for the heads `grid` and `spline`.
+        origin to the next, added to the loss; the heads of counts do without.
     validation_origins : latest origins that are kept out of training and scored; 0 for none.
     validate_every, patience : steps between scores, and scores without a better one before the loop stops.
     checkpoint_every : steps between checkpoints, where there is a folder for them.

@@ -148,7 +148,7 @@ class Trainer:
         scale = torch.from_numpy(batch.scale).to(self.where)
         units = scale[..., None] * self.network.spans
         loss = self.head.loss(raw, labels, weight, bound, units)
-        if self.config.consistency:
+        if self.config.consistency and not isinstance(self.head, NegativeBinomial):
             said = self.head.quantiles(raw, self.head.levels, units)
             moved = revisions(said, scale, weight, drawn.origins, self.layout.horizons)
             loss = loss + self.config.consistency * moved
