@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shelfcast.errors import StoreError
+from shelfcast.horizons import Horizon
 from shelfcast.models.table import forecaster
 from shelfcast.networks.checkpoints import TRAINING
+from shelfcast.networks.consistency import revisions
 from shelfcast.networks.encoders import ENCODERS
 from shelfcast.networks.heads import Grid
 from shelfcast.networks.splines import Spline
@@ -105,3 +107,40 @@ def test_preflight_changes_nothing(name):
     asked.fit(panel, seed=3)
     one, other = (model.predict(panel, [panel.last]).values for model in (plain, asked))
     np.testing.assert_array_equal(one, other)
+
+
+def test_revisions_equal_a_loop_over_common_windows():
+    """Origins 0, 2 and 9; the last is too far for any common window; spans are matched with their like."""
+    rng = np.random.default_rng(0)
+    horizons = (Horizon(0), Horizon(1), Horizon(2), Horizon(3), Horizon(0, 2), Horizon(2, 2), Horizon(1, 3))
+    quantiles, scale = rng.normal(size=(4, 3, 7, 5)), rng.uniform(1, 3, (4, 3))
+    weight, origins = rng.uniform(0, 1, (4, 3, 7)), np.array([0, 2, 9])
+    slow = 0.0
+    for b in range(4):
+        for new, old in ((0, 2), (1, 3), (4, 5)):
+            moved = quantiles[b, 1, new] - quantiles[b, 0, old] * scale[b, 0] / scale[b, 1]
+            slow += weight[b, 1, new] * np.abs(moved).mean()
+    made = revisions(*map(torch.from_numpy, (quantiles, scale, weight)), origins, horizons)
+    assert float(made) == pytest.approx(slow)
+
+
+@pytest.mark.parametrize("name", ["mq-cnn", "mqtransformer"])
+def test_a_price_on_revisions_makes_forecasts_move_less(name):
+    panel = panel_of(np.random.default_rng(0).poisson(4.0, (12, 200)))
+    origins = [panel.last - 14 + n for n in range(8)]
+    moved = []
+    for price in (0.0, 1.0):
+        model = forecaster(name, horizons=7, steps=60, series=16, reach=16, forks=16, consistency=price)
+        said = model.fit(panel.as_of(origins[0])).predict(panel, origins).values
+        moved.append(float(np.abs(said[:, 1:, :-1] - said[:, :-1, 1:]).mean()))
+    assert moved[1] < 0.8 * moved[0]
+
+
+def test_heads_of_counts_take_no_price_on_revisions():
+    panel = panel_of(np.random.default_rng(0).poisson(4.0, (6, 120)))
+    settings = {"head": "negative-binomial", "steps": 3, "series": 8, "reach": 16, "forks": 16}
+    with_price, without = (
+        forecaster("mq-cnn", horizons=7, consistency=price, **settings).fit(panel).predict(panel, [panel.last]).values
+        for price in (1.0, 0.0)
+    )
+    assert np.array_equal(with_price, without)

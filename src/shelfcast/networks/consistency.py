@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from shelfcast.horizons import Horizon
