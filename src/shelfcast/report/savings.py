@@ -37,6 +37,9 @@ def savings(tables: Mapping[str, pl.DataFrame], currency: str) -> dict[str, Any]
     }
 
 
+_DIGITS = 6  # of shares: they are rounded once more where they are printed
+
+
 def scope_sentence(scope: Mapping[str, Any]) -> str:
     """What was replayed, when, and what became of periods whose demand is not known."""
     text = (
@@ -59,9 +62,9 @@ def _rows(rules: pl.DataFrame, ladder: pl.DataFrame, equal: pl.DataFrame | None)
     for row in rules.iter_rows(named=True):
         who = (row["model"], row["policy"])
         numbers = {name: clean(row[name], 4) for name in _NUMBERS}
-        captured = clean(row.get("regret_captured"), 4)
+        captured = clean(row.get("regret_captured"), _DIGITS)
         versus = {kind: _versus(found.get((*who, kind))) for kind in ("base", "rung before", "forecast")}
-        numbers["equal_fill"] = clean(same.get(who), 4)
+        numbers["equal_fill"] = clean(same.get(who), _DIGITS)
         rows.append({"model": who[0], "policy": who[1], "captured": captured} | numbers | {"versus": versus})
     return rows
 
@@ -85,7 +88,7 @@ def _versus(row: Mapping[str, Any] | None) -> list[float | None] | None:
     """Relative cost, its interval, money saved and the share of items improved."""
     if row is None:
         return None
-    return [clean(row[name], 4) for name in ("relative", "low", "high", "saved", "improved")]
+    return [clean(row[name], _DIGITS) for name in ("relative", "low", "high", "saved", "improved")]
 
 
 def _frontier(grid: pl.DataFrame | None) -> list[dict[str, Any]]:
@@ -142,5 +145,5 @@ def _reading(rows: list[dict[str, Any]], base: Mapping[str, Any], currency: str)
     if low is None or high is None:
         return f"{text}."
     kept = "the interval excludes zero" if high < 0 else "the interval holds zero, so the saving is not established"
-    least, most = (round(-x, 3) + 0.0 for x in (high, low))  # no -0.0
+    least, most = (round(-x, 6) + 0.0 for x in (high, low))  # no -0.0
     return f"{text}; between {least:.1%} and {most:.1%} in nineteen of twenty resamples: {kept}."
