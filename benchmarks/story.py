@@ -83,7 +83,7 @@ GENERATIONS = (
     Entry("rnn-distribution", learned=True, settings={"steps": 800}),
     Entry("mq-fnn", learned=True, settings={"steps": 1_500}),
     Entry("mq-rnn", learned=True, settings={"steps": 3_000}),
-    Entry("mq-cnn", learned=True),
+    Entry("mq-cnn", learned=True, settings={"consistency": 0.03}),
     Entry("mqtransformer", learned=True, settings={"align": "none", "position": 0, "steps": 2_000}),
 )
 YOUNG_NET = {"left_out": ["calendar"]}  # less than two years of days: the calendar would be learned by heart

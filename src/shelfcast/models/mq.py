@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from shelfcast.networks.training import Progress
 
 _RECORDS: dict[str, type] = {"network": NetworkConfig, "training": TrainConfig, "compute": Compute}
-CONSISTENCY = 0.03  # revisions on M5 fall by two fifths for it and scores do not rise: docs/log-networks.md
 _ABILITIES = frozenset({Ability.STATIC, Ability.PAST, Ability.KNOWN, Ability.COLD_START, Ability.SPANS})
 
 
@@ -191,7 +190,6 @@ class MQCNN(NetworkForecaster):
     """Quantile network on raw history: dilated causal convolutions, all horizons and levels at once."""
 
     name = "mq-cnn"
-    defaults: ClassVar[dict[str, Any]] = {"consistency": CONSISTENCY}
 
 
 class MQRNN(NetworkForecaster):

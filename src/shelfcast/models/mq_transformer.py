@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError
 from shelfcast.models.base import refuse_unknown
-from shelfcast.models.mq import CONSISTENCY, NetworkForecaster
+from shelfcast.models.mq import NetworkForecaster
 from shelfcast.networks.settings import Compute, NetworkConfig, TrainConfig, TransformerConfig
 
 
@@ -38,7 +38,7 @@ class MQTransformer(NetworkForecaster):
     network: NetworkConfig = field(default_factory=TransformerConfig)
 
     name = "mqtransformer"
-    defaults: ClassVar[dict[str, Any]] = {"consistency": CONSISTENCY}
+    defaults: ClassVar[dict[str, Any]] = {"consistency": 0.03}  # docs/log-networks.md
     records: ClassVar[dict[str, type]] = {
         "network": TransformerConfig, "training": TrainConfig, "compute": Compute,
     }  # fmt: skip
