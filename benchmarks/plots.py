@@ -73,7 +73,7 @@ def dots(title: str, rows: Mapping[str, Mapping[str, float]], unit: str, *, mark
         y = TOP + ROW * (place + 0.5)
         parts.append(_text(LEFT - 10, y + 4, model, "end"))
         parts += [
-            f'<circle cx="{x(v):.1f}" cy="{y:.1f}" r="5" fill="{COLOURS[names.index(n) % len(COLOURS)]}">'
+            f'<circle cx="{x(v):.1f}" cy="{y:.1f}" r="5" fill="{COLOURS[names.index(n)]}">'
             f"<title>{escape(n)}: {v:.4g}</title></circle>"
             for n, v in row.items()
         ]
@@ -102,7 +102,7 @@ def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], acros
     parts.append(f'<path d="M60 {at(left, 0)[1]:.1f}H{WIDTH - RIGHT}" stroke="{INK}" stroke-dasharray="4 4"/>')
     for place, line in enumerate(lines.values()):
         drawn = "L".join(f"{x:.1f} {y:.1f}" for x, y in (at(*point) for point in line))
-        parts.append(f'<path d="M{drawn}" fill="none" stroke="{COLOURS[place % len(COLOURS)]}" stroke-width="1.8"/>')
+        parts.append(f'<path d="M{drawn}" fill="none" stroke="{COLOURS[place]}" stroke-width="1.8"/>')
     rows = _legend(list(lines), bottom + 46)
     parts += [*rows, _text(WIDTH - RIGHT, bottom + 30, across, "end", QUIET), _text(12, 36, up, fill=QUIET)]
     return _page(bottom + 60 + 18 * ((len(lines) - 1) // 4), title, parts)
@@ -111,7 +111,7 @@ def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], acros
 def _legend(names: Sequence[str], y: float) -> list[str]:
     """Names beside their colours, four a line."""
     return [
-        f'<circle cx="{18 + 180 * (i % 4)}" cy="{y + 18 * (i // 4)}" r="5" fill="{COLOURS[i % len(COLOURS)]}"/>'
+        f'<circle cx="{18 + 180 * (i % 4)}" cy="{y + 18 * (i // 4)}" r="5" fill="{COLOURS[i]}"/>'
         + _text(28 + 180 * (i % 4), y + 4 + 18 * (i // 4), name)
         for i, name in enumerate(names)
     ]

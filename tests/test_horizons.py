@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from oracles.horizons import duckdb_sums, loop_sums
 from shelfcast.errors import ConfigError
-from shelfcast.horizons import Horizon, as_horizons, as_levels, horizon_sums, per_period, window_sums
+from shelfcast.horizons import Horizon, as_horizons, as_levels, horizon_sums, per_period, same_window, window_sums
 
 HORIZONS = st.lists(st.builds(Horizon, st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=4, unique=True)
 
@@ -106,3 +106,11 @@ def test_window_sums_are_those_of_the_first_origin():
     assert made[0] == pytest.approx(sums[:, 0])
     assert np.array_equal(made[1], complete[:, 0])
     assert complete[:, 0].any()
+
+
+def test_the_same_window_is_found_among_earlier_horizons():
+    horizons = (Horizon(0), Horizon(1), Horizon(2), Horizon(0, 2), Horizon(2, 2))
+    place, there = same_window(horizons, 2)
+    assert there.tolist() == [True, False, False, True, False]
+    assert place[there].tolist() == [2, 4]
+    assert not same_window(horizons, 5)[1].any()

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shelfcast.errors import StoreError
-from shelfcast.horizons import Horizon
+from shelfcast.horizons import Horizon, per_period
 from shelfcast.models.table import forecaster
+from shelfcast.networks import fitting
 from shelfcast.networks.checkpoints import TRAINING
 from shelfcast.networks.consistency import revisions
 from shelfcast.networks.encoders import ENCODERS
 from shelfcast.networks.heads import Grid
+from shelfcast.networks.settings import Compute, NetworkConfig, TrainConfig
 from shelfcast.networks.splines import Spline
 from shop import panel_of
 
@@ -144,3 +146,15 @@ def test_heads_of_counts_take_no_price_on_revisions():
         for price in (1.0, 0.0)
     )
     assert np.array_equal(with_price, without)
+
+
+def test_revisions_have_a_price_in_training_and_none_in_validation():
+    """What decides when to stop is the loss on held-out origins alone."""
+    panel = panel_of(np.random.default_rng(0).poisson(4.0, (6, 120)))
+    network, train = NetworkConfig(reach=16, forks=16), TrainConfig(steps=2, series=8, consistency=3.0)
+    trainer = fitting.prepare(panel, per_period(7), (0.1, 0.5, 0.9), network, train, Compute(), 0)
+    batch, drawn = trainer.batch(0)
+    plain, priced = (float(trainer.loss(batch, drawn, None, price)[0].detach()) for price in (0.0, 3.0))
+    assert float(trainer.loss(batch, drawn)[0].detach()) == plain
+    assert trainer.advance((batch, drawn)) == pytest.approx(priced / float(trainer.loss(batch, drawn)[1]))
+    assert priced > plain

@@ -16,7 +16,7 @@ from shelfcast import scoring
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, DataError
 from shelfcast.forecast import Forecast
-from shelfcast.horizons import Horizon, window_sums
+from shelfcast.horizons import Horizon, same_window, window_sums
 from shelfcast.laws import Grid
 
 Array = NDArray[np.float64]
@@ -117,17 +117,6 @@ def _point(forecast: Forecast, o: int) -> Array:
     if forecast.mean is None:
         return Grid(np.asarray(forecast.levels), forecast.values[:, o]).quantile(0.5)[..., 0]
     return forecast.mean[:, o].astype(np.float64)
-
-
-def same_window(horizons: Sequence[Horizon], gap: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """For each horizon (K,) from an origin: the place of the one that, `gap` periods before, covered the same window.
-
-    And whether there is one; the place is 0 where not.
-    """
-    places = {horizon: place for place, horizon in enumerate(horizons)}
-    found = [places.get(Horizon(h.lead + gap, h.span), -1) for h in horizons]
-    place = np.array(found, dtype=np.int64)
-    return np.maximum(place, 0), place >= 0
 
 
 def _said(forecast: Forecast, o: int, origin: int) -> Said:

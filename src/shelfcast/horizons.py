@@ -145,6 +145,17 @@ def window_sums(
     return np.where(complete, total[..., last] - total[..., first], 0.0), complete
 
 
+def same_window(horizons: Sequence[Horizon], gap: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """For each horizon (K,) from an origin: the place of the one that, `gap` periods before, covered the same window.
+
+    And whether there is one; the place is 0 where not.
+    """
+    places = {horizon: place for place, horizon in enumerate(horizons)}
+    found = [places.get(Horizon(h.lead + gap, h.span), -1) for h in horizons]
+    place = np.array(found, dtype=np.int64)
+    return np.maximum(place, 0), place >= 0
+
+
 def _cumulative(values: NDArray[Any]) -> NDArray[Any]:
     """Running sum along the last axis with a leading zero: entry `j` sums the first `j` values."""
     out = np.zeros((*values.shape[:-1], values.shape[-1] + 1), dtype=values.dtype)

@@ -27,8 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfcast import scoring
-from shelfcast.cells import Cells, Said, same_window
+from shelfcast.cells import Cells, Said
 from shelfcast.forecast import Forecast
+from shelfcast.horizons import same_window
 from shelfcast.laws import Grid
 
 Array = NDArray[np.float64]

@@ -23,7 +23,7 @@ import numpy as np
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, NotFittedError, StoreError
 from shelfcast.forecast import Forecast
-from shelfcast.horizons import Horizon
+from shelfcast.horizons import Horizon, same_window
 from shelfcast.models.base import DEFAULT_LEVELS, Ability, Forecaster, refuse_unknown
 
 
@@ -85,13 +85,10 @@ class Combined:
         member = self._member("call fit(panel) before predict")
         refuse_unknown(panel, origins)
         step = self.step or (panel.frequency.season if panel.frequency.season in (7, 24) else 1)
-        gaps = [step * j for j in range(self.n_origins) if j == 0 or self._same_windows(step * j)]
+        gaps = [step * j for j in range(self.n_origins) if same_window(self.horizons, step * j)[1].any() or j == 0]
         needed = sorted({origin - gap for origin in origins for gap in gaps})
         said = member.predict(panel, needed)
         return combine(said, panel, origins, gaps, [self.decay**j for j in range(len(gaps))], self.name)
-
-    def _same_windows(self, gap: int) -> bool:
-        return any(Horizon(h.lead + gap, h.span) in self.horizons for h in self.horizons)
 
     def _member(self, advice: str) -> Forecaster:
         if self.member_ is None:
@@ -139,14 +136,13 @@ def combine(
     said : forecasts at every origin less every gap.
     gaps, weights : periods before each origin, the first 0, and what forecasts from there count.
     """
-    places = {horizon: k for k, horizon in enumerate(said.horizons)}
     newest = said.at(origins)
     values, total = np.zeros(newest.values.shape), np.zeros(newest.values.shape[:-1])
     mean = None if newest.mean is None else np.zeros(newest.mean.shape)
     for gap, weight in zip(gaps, weights, strict=True):
         earlier = said.at([origin - gap for origin in origins])
-        pairs = [(k, places.get(Horizon(h.lead + gap, h.span), -1)) for k, h in enumerate(said.horizons)]
-        own, other = (np.array(part) for part in zip(*[pair for pair in pairs if pair[1] >= 0], strict=True))
+        place, there = same_window(said.horizons, gap)
+        own, other = np.flatnonzero(there), place[there]
         begun = (panel.start[:, None] <= np.asarray(origins) - gap) & (panel.lengths > 0)[:, None] | (gap == 0)
         share = weight * begun[..., None].astype(np.float64)
         total[:, :, own] += share

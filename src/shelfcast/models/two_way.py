@@ -6,8 +6,6 @@ counts as preconditioner need some dozens, each one pass over the rows (Correia 
 high-dimensional fixed effects").
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,7 +28,7 @@ def within(values: Array, series: Ints, cell: Ints) -> Array:
     begin = np.append(np.flatnonzero(np.diff(series, prepend=-1) != 0), len(series))
     where = cell.astype(np.int32)
     count = np.bincount(cell + 1)[1:].astype(np.float64)
-    columns: list[Any] = []
+    columns: list[Array] = []
     for column in values.reshape(len(values), -1).T:
         tolerance = _TOLERANCE * float(column.std()) + 1e-300
         columns.append(swept(np.array(column, dtype=np.float64), begin, where, count, tolerance, _STEPS))

@@ -7,21 +7,11 @@ one knows.
 """
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 from torch import Tensor
 
-from shelfcast.horizons import Horizon
-
-
-@cache
-def same_windows(horizons: tuple[Horizon, ...], gap: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Places of the horizons whose window another one covers from `gap` periods before, and the places of those."""
-    places = {horizon: place for place, horizon in enumerate(horizons)}
-    pairs = [(k, places.get(Horizon(h.lead + gap, h.span), -1)) for k, h in enumerate(horizons)]
-    found = [pair for pair in pairs if pair[1] >= 0]
-    return tuple(new for new, _ in found), tuple(old for _, old in found)
+from shelfcast.horizons import Horizon, same_window
 
 
 def revisions(
@@ -36,11 +26,10 @@ def revisions(
     """
     total = quantiles.new_zeros(())
     for o in range(1, len(origins)):
-        new, old = same_windows(tuple(horizons), int(origins[o] - origins[o - 1]))
-        if not new:
+        old, there = same_window(horizons, int(origins[o] - origins[o - 1]))
+        if not there.any():
             continue
         share = (scale[:, o - 1] / scale[:, o])[:, None, None]
-        before = quantiles[:, o - 1, list(old)] * share
-        moved = (quantiles[:, o, list(new)] - before).abs().mean(dim=-1)
-        total = total + (moved * weight[:, o, list(new)]).sum()
+        moved = (quantiles[:, o, there] - quantiles[:, o - 1, old[there]] * share).abs().mean(dim=-1)
+        total = total + (moved * weight[:, o, there]).sum()
     return total

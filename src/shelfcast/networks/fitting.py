@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from shelfcast.data.panel import Panel
 from shelfcast.errors import ConfigError, DataError, StoreError
-from shelfcast.horizons import Horizon
+from shelfcast.horizons import Horizon, same_window
 from shelfcast.networks.attention import reach_of
 from shelfcast.networks.batches import Layout
 from shelfcast.networks.checkpoints import arrays_of, digest, load_weights, put_weights, save_weights
@@ -94,9 +94,7 @@ def attending(config: TransformerConfig, layout: Layout) -> Layout:
         raise ConfigError("model.position_layers", f"expected to see at most {layout.reach} periods; got {around}")
     step = config.feedback_step or layout.rhythm.season
     lags = tuple(step * (n + 1) for n in range(config.feedback))
-    reached = tuple(
-        lag for lag in lags if any(Horizon(h.lead + lag, h.span) in layout.horizons for h in layout.horizons)
-    )
+    reached = tuple(lag for lag in lags if same_window(layout.horizons, lag)[1].any())
     keys = 0 if config.align == "none" else config.keys or layout.rhythm.keys
     return replace(layout, keys=keys, around=around, lags=reached)
 

@@ -138,8 +138,10 @@ class Trainer:
             made = made * (batch.scale / self.facts.step[drawn.series][:, None]).clip(0.02, 50.0)[..., None]
         return torch.from_numpy(made.astype(np.float32)).to(self.where)
 
-    def loss(self, batch: Batch, drawn: Draw, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Sum of weighted losses, and sum of the labels' weights (for a mean)."""
+    def loss(
+        self, batch: Batch, drawn: Draw, keep: Tensor | None = None, consistency: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """Sum of weighted losses, revisions at a price among them, and number of labels that count (for a mean)."""
         assert batch.labels is not None
         raw = self.forward(batch, keep)
         weight = self.weights(batch, drawn)
@@ -148,10 +150,10 @@ class Trainer:
         scale = torch.from_numpy(batch.scale).to(self.where)
         units = scale[..., None] * self.network.spans
         loss = self.head.loss(raw, labels, weight, bound, units)
-        if self.config.consistency and not isinstance(self.head, NegativeBinomial):
+        if consistency and not isinstance(self.head, NegativeBinomial):
             said = self.head.quantiles(raw, self.head.levels, units)
             moved = revisions(said, scale, weight, drawn.origins, self.layout.horizons)
-            loss = loss + self.config.consistency * moved
+            loss = loss + consistency * moved
         return loss, (weight > 0).sum()
 
     def forward(self, batch: Batch, keep: Tensor | None = None) -> Tensor:
@@ -181,7 +183,8 @@ class Trainer:
     def advance(self, read: tuple[Batch, Draw] | None = None) -> float:
         """One step, with its batch where that was read ahead; returns its mean loss."""
         batch, drawn = self.batch(self.step) if read is None else read
-        loss, count = self.loss(batch, drawn, self._kept(self.step, len(drawn.origins)))
+        kept = self._kept(self.step, len(drawn.origins))
+        loss, count = self.loss(batch, drawn, kept, self.config.consistency)
         mean = loss / count.clamp(min=1)
         self.optimiser.zero_grad(set_to_none=True)
         mean.backward()  # type: ignore[no-untyped-call]

@@ -10,6 +10,7 @@ import polars as pl
 
 from shelfcast.report.numbers import clean, spoken
 
+_DIGITS = 6  # of shares, which are rounded once more where they are printed
 _ORACLE = "oracle"
 _NUMBERS = ("cost", "cash", "fill_rate", "in_stock_rate", "turns", "waste", "order_variability")
 
@@ -35,9 +36,6 @@ def savings(tables: Mapping[str, pl.DataFrame], currency: str) -> dict[str, Any]
         "reading": _reading(rows, base, currency),
         "scope": scope_sentence(tables["scope"].row(0, named=True)) if "scope" in tables else "",
     }
-
-
-_DIGITS = 6  # of shares: they are rounded once more where they are printed
 
 
 def scope_sentence(scope: Mapping[str, Any]) -> str:
@@ -145,5 +143,5 @@ def _reading(rows: list[dict[str, Any]], base: Mapping[str, Any], currency: str)
     if low is None or high is None:
         return f"{text}."
     kept = "the interval excludes zero" if high < 0 else "the interval holds zero, so the saving is not established"
-    least, most = (round(-x, 6) + 0.0 for x in (high, low))  # no -0.0
+    least, most = (round(-x, 3) + 0.0 for x in (high, low))  # no -0.0
     return f"{text}; between {least:.1%} and {most:.1%} in nineteen of twenty resamples: {kept}."
