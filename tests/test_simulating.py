@@ -64,6 +64,17 @@ def test_the_ladder_agrees_with_the_costs(tables):
     assert dict(kinds.iter_rows()) == {"base": 20, "forecast": 10, "rung before": 18}
 
 
+def test_what_is_printed_is_rounded_once(tables):
+    """A share cut to four digits first, -0.117472 to -0.1175, is printed as 11.8 %."""
+    against = {
+        (r["model"], r["policy"]): r["relative"] for r in tables["ladder"].filter(kind="base").iter_rows(named=True)
+    }
+    rows = savings(tables, "£")["rows"]
+    assert len(rows) == 20
+    for row in rows:
+        assert row["versus"]["base"][0] == pytest.approx(against[row["model"], row["policy"]], abs=1e-6)
+
+
 def test_other_terms_and_errors_are_set_against_the_base_under_the_same(tables):
     grid = tables["grid"]
     assert set(grid["varies"]) == {"critical_ratio", "lead_time", "pack_size", "random lead"}
