@@ -78,8 +78,8 @@ def test_a_group_of_two_takes_the_steps_of_its_mean_gradient(some, tmp_path):
     alone = trainer_of(some, steps=5)
     original = alone.batch
 
-    def mean_of_both(batch, drawn, keep=None):
-        parts = [type(alone).loss(alone, *original(alone.step * 2 + rank)) for rank in range(2)]
+    def mean_of_both(batch, drawn, keep=None, consistency=0.0):
+        parts = [type(alone).loss(alone, *original(alone.step * 2 + rank), keep, consistency) for rank in range(2)]
         return sum(loss / count for loss, count in parts) / 2, torch.tensor(1)
 
     alone.loss = mean_of_both
