@@ -88,6 +88,12 @@ def trial(panel: Panel, first: int, n_weeks: int) -> Trial:
     return Trial(past.demand, counted, stock, past.economics, past.supply)
 
 
+def model_of(name: str, horizons: tuple[Horizon, ...]) -> Forecaster:
+    """A model by its name; `a+b` is the blend of two."""
+    settings = {"members": name.split("+")} if "+" in name else {}
+    return forecaster("blend" if settings else name, horizons=horizons, levels=LEVELS, **settings)
+
+
 def laws(
     panel: Panel, name: str, horizons: tuple[Horizon, ...], first: int, n_weeks: int, refit: int | None = None
 ) -> ForecastLaws:
@@ -96,8 +102,7 @@ def laws(
     if name == "benchmark":
         made = [Benchmark(horizons).predict(panel, at + t - 1) for t in range(n_weeks)]
     else:
-        model = forecaster(name, horizons=horizons, levels=LEVELS)
-        made = list(backtest(model, panel, range(at - 1, at + n_weeks - 1), refit_every=refit))
+        made = list(backtest(model_of(name, horizons), panel, range(at - 1, at + n_weeks - 1), refit_every=refit))
     return ForecastLaws(concat_origins(made), np.arange(panel.n_series), at)
 
 
@@ -176,7 +181,7 @@ def closed(panel: Panel, names: list[str], horizons: tuple[Horizon, ...]) -> Non
     for told in SoldOut:
         show(f"benchmark: cover 4; sold-out weeks: {told.value}", bases[told], base)
     for name in names:
-        model = forecaster(name, horizons=horizons, levels=LEVELS).fit(panel.as_of(at - 1))
+        model = model_of(name, horizons).fit(panel.as_of(at - 1))
         for told in SoldOut:
             made = closed_loop(panel, partial(predict, model), ProjectedStockout(), test, at, told)
             show(f"{name}: projected; sold-out weeks: {told.value}", made, base)
@@ -191,7 +196,7 @@ def main() -> None:
     """Both loops."""
     parser = argparse.ArgumentParser(description="Replay of the VN2 planning game.")
     parser.add_argument("data", type=Path)
-    parser.add_argument("--models", nargs="+", default=["season-profile"])
+    parser.add_argument("--models", nargs="+", default=["season-profile"], help="names; a+b is the blend of a and b")
     parser.add_argument("--seeds", type=int, default=5, help="networks of the learned rule; 0 leaves it out")
     parser.add_argument("--refit", type=int, help="weeks between fits of a model, open loop; without it, one fit")
     parser.add_argument("--loops", choices=("open", "closed", "both"), default="both")

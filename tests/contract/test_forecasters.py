@@ -21,6 +21,7 @@ SLOW = ("arima", "ets", "theta")  # a search over forms for every single series
 NETWORKS = ("mq-cnn", "mq-fnn", "mq-rnn", "mqtransformer", "rnn-distribution", "rnn-point")
 TINY = {"steps": 12, "series": 8, "origins": 4, "width": 8, "hidden": 8, "reach": 7, "forks": 16}
 SMALL = {
+    "blend": {"members": ["recent-quantiles", "sqrf"], "member_settings": {"sqrf": {"n_trees": 10, "n_rows": 50_000}}},
     "forest-point": {"n_trees": 16, "n_rows": 100_000, "n_origins": 16},
     "sqrf": {"n_trees": 25, "n_rows": 100_000},
 }

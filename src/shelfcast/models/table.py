@@ -17,6 +17,7 @@ def makers() -> dict[str, Maker]:
     """Name -> class of every forecaster, imported when asked for."""
     from shelfcast.models import (
         baselines,
+        blend,
         combined,
         distribution_engine,
         forest,
@@ -29,8 +30,10 @@ def makers() -> dict[str, Maker]:
 
     single: dict[str, Maker] = {
         maker.name: maker
-        for maker in (patchwork.Patchwork, forest_point.ForestPoint, forest.QuantileForest, combined.Combined)
-    }
+        for maker in (
+            patchwork.Patchwork, forest_point.ForestPoint, forest.QuantileForest, combined.Combined, blend.Blend,
+        )
+    }  # fmt: skip
     return {
         **baselines.MODELS,
         **distribution_engine.MODELS,
