@@ -2,8 +2,8 @@
 
     python benchmarks/attention.py f16|vn2|v9 MODEL [SETTING=VALUE ...] [--seeds N] [--combine N] [--from WEEK]
 
-f16: Breakfast at the Frat, 3,909 store-products; frozen at week 120, origins 133 .. 148, horizons 1 to 8 weeks, nine
-levels; promoted: feature, display or price reduction in the target week. vn2: 599 store-products, frozen at week 104
+f16: Breakfast at the Frat, 3,909 store-products; frozen at week 120 (or `--from`), sixteen origins from 13 weeks
+later on, 133 .. 148, horizons 1 to 8 weeks, nine levels; promoted: feature, display or price reduction in the target week. vn2: 599 store-products, frozen at week 104
 (or `--from`), sixteen origins from four weeks later on, horizons and levels as f16, weeks in stock. v9: the M5 sample
 as in `nets.py`, origins d_1857 .. d_1913 a week apart; promoted: calendar event on the target day. Scores are of single
 products, over observed cells; revisions compare successive origins. One thread; CPU seconds of `fit` and of `predict`;
@@ -51,7 +51,7 @@ def figures(
 ) -> list[float]:
     """A row of the table."""
     if protocol != "v9":
-        panel, frozen, origins = weekly_data.f16() if protocol == "f16" else weekly_data.vn2(day or 104)
+        panel, frozen, origins = weekly_data.f16(day or 120) if protocol == "f16" else weekly_data.vn2(day or 104)
         model, single = forecaster(name, horizons=8, levels=weekly_data.LEVELS, **settings), panel
     else:
         panel, n_products, _ = m5_data.everything()
@@ -83,7 +83,7 @@ def main() -> int:
     parser.add_argument("settings", nargs="*", default=[], help="as steps=4500")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--combine", type=int, default=1, help="origins whose forecasts of a window are averaged")
-    parser.add_argument("--from", dest="week", type=int, help="week at which models are frozen; of vn2 alone")
+    parser.add_argument("--from", dest="week", type=int, help="week at which models are frozen; of f16 and vn2")
     given = parser.parse_args()
     folders = {"f16": weekly_data.FRAT, "vn2": weekly_data.VN2, "v9": m5_data.FOLDER}
     if not folders[given.protocol].is_dir():

@@ -29,11 +29,14 @@ def web_shop() -> Panel:
         return products(load_panel(Run(plain, root, datetime(2026, 1, 1), data=folder)))
 
 
-def f16() -> tuple[Panel, int, list[int]]:
-    """Protocol F16: the panel, the period at which models are frozen (week 120), and the origins (133 .. 148)."""
+def f16(frozen: int = 120) -> tuple[Panel, int, list[int]]:
+    """Protocol F16: the panel, the period at which models are frozen (week 120), and the 16 origins from 13 weeks later on.
+
+    Frozen at week 104 or before, no target is one of those that the protocol reports.
+    """
     panel = panel_of("frat", FRAT)
     first = panel.last - 155
-    return panel, first + 119, [first + week - 1 for week in range(133, 149)]
+    return panel, first + frozen - 1, [first + frozen + 12 + week for week in range(16)]
 
 
 def vn2(frozen: int = 104) -> tuple[Panel, int, list[int]]:

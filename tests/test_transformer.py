@@ -26,6 +26,8 @@ PARTS = [
     {"align": "none", "feedback": 0, "position": 0},
     {"align": "ahead", "feedback": 0, "position": 0, "encoder": "lstm"},
     {"encoder": "mlp", "position": 0},
+    {"features": True},
+    {"features": True, "align": "ahead", "encoder": "mlp", "position": 0},
     {"head": "negative-binomial"},
     {"head": "spline"},
     {"head": "point"},

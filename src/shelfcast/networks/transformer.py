@@ -19,7 +19,6 @@ from shelfcast.networks.batches import ON_SALE, SEEN, Layout
 from shelfcast.networks.decoders import Global, Local
 from shelfcast.networks.network import Network, Tensors
 from shelfcast.networks.settings import TransformerConfig
-from shelfcast.networks.windows import N_STATE
 
 
 class TransformerNetwork(Network):
@@ -30,8 +29,8 @@ class TransformerNetwork(Network):
     def __init__(self, layout: Layout, shape: TransformerConfig, n_dates: int, n_raw: int) -> None:
         super().__init__(layout, shape, n_dates, n_raw)
         width, n_place = shape.width, shape.position
-        n_vector = width + N_STATE + shape.embedding + n_place
-        n_ahead = layout.n_ahead + shape.dates + n_place
+        n_vector = width + layout.n_state + shape.embedding + n_place
+        n_ahead = layout.n_ahead + shape.dates + n_place + layout.n_targets
         self.horizons, self.lags = layout.horizons, layout.lags
         self.reach_position = reach_of(shape.position_layers) if n_place else 0
         self.places = Position(shape.dates + layout.n_indicators, n_place, shape.position_layers) if n_place else None
@@ -70,7 +69,7 @@ class TransformerNetwork(Network):
         vector = torch.cat((at, given.state, who[:, None].expand(-1, place.shape[0], -1)), dim=-1)
         later = torch.cat((dates[:, self.reach : self.reach + position.shape[1]], position), dim=-1)
         ahead = torch.cat((given.ahead, self._dates_ahead(later, place)), dim=-1)
-        ahead = self._horizons(ahead)
+        ahead = torch.cat((self._horizons(ahead), given.targets), dim=-1)
         context = self.globally(vector, ahead) + self.embed_local(who)[:, None, None]
         parts: tuple[Tensor, ...] = ()
         if self.alignment is not None:
