@@ -1,8 +1,8 @@
 """Coverage before and after the conformal repair, on the M5 sample: 2,405 products, 28 days, later origins only.
 
-    python benchmarks/repair.py [MODEL] [SETTING=VALUE ...] [--learn N] [--by SEGMENT]
+    python benchmarks/repair.py [MODEL] [SETTING=VALUE ...] [--learn N] [--by SEGMENT] [--spans N ...]
 
-The model is frozen before the first origin. At each of the last four origins, a week apart, the repair is learned from
+`--spans` adds sums of N days from the first on, and shows their worst level. The model is frozen before the first origin. At each of the last four origins, a week apart, the repair is learned from
 the N origins before it, from outcomes known by then. Nominal levels lie inside P(y < q) .. P(y <= q) where calibrated;
 "gap" is by how many points a level lies outside. Slices with 200 series or more are listed.
 """
@@ -22,6 +22,7 @@ import m5_data
 from shelfcast.conformal import Settings, by_segment, gaps, walked
 from shelfcast.evaluation import calibration, evaluate
 from shelfcast.forecast import Forecast
+from shelfcast.horizons import Horizon, per_period
 from shelfcast.models.table import forecaster
 from shelfcast.segments import segments
 
@@ -31,7 +32,7 @@ N_JUDGED = 4
 
 def worst(made: Forecast, panel, by: tuple[str, ...] = ()) -> pl.DataFrame:
     """The widest gap of every slice."""
-    table = gaps(calibration(made, panel, by))
+    table = gaps(calibration(made, panel, by)).filter(pl.col("span") == 1)
     return table.group_by(*by, maintain_order=True).agg(pl.col("gap").get(pl.col("gap").abs().arg_max()), pl.len())
 
 
@@ -42,6 +43,7 @@ def main() -> int:
     parser.add_argument("--learn", type=int, default=8)
     parser.add_argument("--by", default="velocity")
     parser.add_argument("--strength", type=float, default=200.0)
+    parser.add_argument("--spans", type=int, nargs="*", default=[], help="sums of days to repair as well")
     given = parser.parse_args()
     if not m5_data.FOLDER.is_dir():
         print("skipped: the M5 sample is not there; it is expected in ../shared/data/m5 beside the project")
@@ -50,7 +52,8 @@ def main() -> int:
     panel = m5_data.with_events(m5_data.products())
     newest = m5_data.period(1913)
     origins = [newest - 7 * i for i in reversed(range(given.learn + 4 + N_JUDGED))]
-    model = forecaster(given.model, horizons=28, levels=LEVELS, **settings).fit(panel.as_of(origins[0]))
+    horizons = (*per_period(28), *(Horizon(0, span) for span in given.spans))
+    model = forecaster(given.model, horizons=horizons, levels=LEVELS, **settings).fit(panel.as_of(origins[0]))
     made = model.predict(panel, origins)
     begin = time.process_time()
     pairs = walked(made, panel, by_segment(given.by, segments), Settings(strength=given.strength))
@@ -59,10 +62,14 @@ def main() -> int:
     before, after = (f.at(origins[-N_JUDGED:]).rounded() for f in pairs)
     print(f"{given.model}, {panel.n_series} series, {given.learn}+ origins to learn from; {seconds:.1f} CPU s for all")
     for name, one in (("before", before), ("after", after)):
-        table = gaps(calibration(one, panel)).sort("level")
-        wql = evaluate(one, panel, metrics=["wql"])["value"][0]
+        whole = gaps(calibration(one, panel))
+        table = whole.filter(pl.col("span") == 1).sort("level")
+        wql = evaluate(one, panel, metrics=["wql"]).filter(pl.col("span") == 1)["value"][0]
         shown = "  ".join(f"{a:g}: {b:.3f}-{c:.3f}" for a, b, c in table.select("level", "below", "at_most").rows())
         print(f"{name:7} WQL {wql:.4f}, widest gap {100 * np.abs(table['gap'].to_numpy()).max():.1f} points; {shown}")
+        for span in given.spans:
+            part = whole.filter(pl.col("span") == span)["gap"].to_numpy()
+            print(f"        sums of {span} days: widest gap {100 * np.abs(part).max():.1f} points")
     labels = segments(panel, origins[-N_JUDGED])
     for kind in ("velocity", "demand_class", "age", "department", "state"):
         source = labels if kind in labels.columns else panel.series
