@@ -2,12 +2,12 @@
 
     python benchmarks/attention.py f16|vn2|v9 MODEL [SETTING=VALUE ...] [--seeds N] [--combine N] [--from WEEK]
 
-f16: Breakfast at the Frat, 3,909 store-products; frozen at week 120 (or `--from`), sixteen origins from 13 weeks
-later on, 133 .. 148, horizons 1 to 8 weeks, nine levels; promoted: feature, display or price reduction in the target week. vn2: 599 store-products, frozen at week 104
-(or `--from`), sixteen origins from four weeks later on, horizons and levels as f16, weeks in stock. v9: the M5 sample
-as in `nets.py`, origins d_1857 .. d_1913 a week apart; promoted: calendar event on the target day. Scores are of single
-products, over observed cells; revisions compare successive origins. One thread; CPU seconds of `fit` and of `predict`;
-"r" is WQL in whole units.
+f16: Breakfast at the Frat, 3,909 store-products; frozen at week 120 (or `--from`), sixteen origins from 13 weeks later
+on, 133 .. 148, horizons 1 to 8 weeks, nine levels; promoted: feature, display or price reduction in the target week.
+vn2: 599 store-products, frozen at week 104 (or `--from`), sixteen origins from four weeks later on, horizons and levels
+as f16, weeks in stock. v9: the M5 sample as in `nets.py`, origins d_1857 .. d_1913 a week apart; promoted: calendar
+event on the target day. Scores are of single products, over observed cells; revisions compare successive origins. One
+thread; CPU seconds of `fit` and of `predict`; "r" is WQL in whole units.
 """
 
 import argparse

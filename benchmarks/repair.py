@@ -2,9 +2,10 @@
 
     python benchmarks/repair.py [MODEL] [SETTING=VALUE ...] [--learn N] [--by SEGMENT] [--spans N ...]
 
-`--spans` adds sums of N days from the first on, and shows their worst level. The model is frozen before the first origin. At each of the last four origins, a week apart, the repair is learned from
-the N origins before it, from outcomes known by then. Nominal levels lie inside P(y < q) .. P(y <= q) where calibrated;
-"gap" is by how many points a level lies outside. Slices with 200 series or more are listed.
+`--spans` adds sums of N days from the first on, and shows their worst level. The model is frozen before the first
+origin. At each of the last four origins, a week apart, the repair is learned from the N origins before it, from
+outcomes known by then. Nominal levels lie inside P(y < q) .. P(y <= q) where calibrated; "gap" is by how
+many points a level lies outside. Slices with 200 series or more are listed.
 """
 
 import argparse

@@ -34,6 +34,7 @@ import weekly_data
 from shelfcast.data.panel import Panel
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import per_period
+from shelfcast.models.blend import blended
 from shelfcast.models.table import forecaster
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "story"
@@ -85,6 +86,7 @@ GENERATIONS = (
     Entry("mq-rnn", learned=True, settings={"steps": 3_000}),
     Entry("mq-cnn", learned=True, settings={"consistency": 0.03}),
     Entry("mqtransformer", learned=True, settings={"align": "none", "position": 0, "steps": 2_000}),
+    Entry("blend", learned=True, settings={"members": ["mq-cnn", "mq-fnn", "sqrf"]}),
 )
 YOUNG_NET = {"left_out": ["calendar"]}  # less than two years of days: the calendar would be learned by heart
 PEERS = (Entry("lightgbm", learned=True), Entry("statsforecast"))
@@ -141,8 +143,16 @@ def panel_of(name: str) -> Panel:
 
 
 def settings_of(name: str, entry: Entry) -> dict[str, Any]:
-    """What a model is told on a data set."""
-    return entry.settings | SETS[name].settings.get(entry.name, {})
+    """What a model is told on a data set; a blend's members, what their own rows are."""
+    own = entry.settings | SETS[name].settings.get(entry.name, {})
+    if entry.name == "blend":
+        own["member_settings"] = {member.name: settings_of(name, member) for member in members_of(entry)}
+    return own
+
+
+def members_of(blend: Entry) -> list[Entry]:
+    """The rows that a blend is of."""
+    return [entry for entry in GENERATIONS if entry.name in blend.settings["members"]]
 
 
 def path_of(name: str, entry: Entry, seed: int) -> Path:
@@ -164,6 +174,8 @@ def wanted(sets: list[str], only: list[str], seeds: int) -> Iterator[tuple[str, 
 def made(name: str, entry: Entry, seed: int) -> tuple[Forecast, float, float]:
     """A frozen model's forecasts from all origins of a data set, and CPU seconds of `fit` and `predict`."""
     data, panel = SETS[name], panel_of(name)
+    if entry.name == "blend":
+        return _blend(name, entry, seed)
     if entry in PEERS:
         model = peers.peer(entry.name, per_period(data.n_ahead), LEVELS)
     else:
@@ -173,6 +185,17 @@ def made(name: str, entry: Entry, seed: int) -> tuple[Forecast, float, float]:
     middle = time.process_time()
     forecast = model.predict(panel, data.origins)
     return forecast, middle - begin, time.process_time() - middle
+
+
+def _blend(name: str, entry: Entry, seed: int) -> tuple[Forecast, float, float]:
+    """A blend of its members' stored results, which are what it would fit: its settings and seed are theirs."""
+    said = []
+    for member in members_of(entry):
+        if kept(name, member, seed) is None:
+            keep(path_of(name, member, seed), *made(name, member, seed))
+        said.append(kept(name, member, seed))
+    forecasts, fits, predicts = zip(*(one for one in said if one is not None), strict=True)
+    return blended(forecasts, None, entry.name), sum(fits), sum(predicts)
 
 
 def keep(path: Path, forecast: Forecast, fit: float, predict: float) -> None:
@@ -219,7 +242,7 @@ def main() -> int:
     asked = list(wanted([name for name in given.sets if name not in absent], given.only, given.seeds))
     asked = [one for one in asked if one[1] not in PEERS or peers.absent(one[1].name) is None]
     todo = [one for one in asked if not path_of(*one).is_file()]
-    seconds = sum(SETS[name].seconds[entry.name] for name, entry, _ in todo)
+    seconds = sum(SETS[name].seconds.get(entry.name, 0) for name, entry, _ in todo)
     print(f"{len(asked)} results, {len(asked) - len(todo)} of them there; about {seconds / 60:.0f} CPU minutes to go")
     for name, entry, seed in [] if given.plan else todo:
         forecast, fit, predict = made(name, entry, seed)

@@ -124,22 +124,30 @@ def ended(name: str, all_found: Found) -> str:
     )
 
 
-def classes(name: str, all_found: Found, unified: str) -> Iterator[str]:
-    """The unified model against the patchwork in every routed class, with intervals over series."""
+def classes(name: str, all_found: Found, ours: list[str]) -> Iterator[str]:
+    """Models without routing against the patchwork in every routed class, with intervals over series."""
     panel, rng = labelled(name), np.random.default_rng(0)
-    ours, theirs = (np.mean([s["losses"] for s in all_found[m]], axis=0) for m in (unified, "patchwork"))
-    rows = []
+    losses = {m: np.mean([s["losses"] for s in all_found[m]], axis=0) for m in (*ours, "patchwork")}
+    every, theirs, rows = np.sum(list(losses.values()), axis=0), losses["patchwork"], []
     for kind in ("all", "routed", "demand_class"):
         labels = np.full(panel.n_series, "all products") if kind == "all" else panel.series[kind].to_numpy().astype(str)
         for label in np.unique(labels):
-            members = np.flatnonzero((labels == label) & (theirs + ours > 0))
+            members = np.flatnonzero((labels == label) & (every > 0))
             if not len(members):
                 continue
-            change, low, high = scoring.paired_bootstrap(ours[members], theirs[members], 1.0, members, 1000, rng)
-            said = "better" if high < 0 else "worse" if low > 0 else "not told apart"
-            interval = "" if np.isnan(low) else f"{100 * low:+.1f} .. {100 * high:+.1f}"
-            rows.append([kind, label, f"{len(members):,}", f"{100 * change:+.1f} %", interval, said])
-    yield from table(["by", "class", "series", f"error of `{unified}` against `patchwork`", "95 %", ""], rows)
+            row = [kind, label, f"{len(members):,}"]
+            for model in ours:
+                found = scoring.paired_bootstrap(losses[model][members], theirs[members], 1.0, members, 1000, rng)
+                row += told(*found)
+            rows.append(row)
+    heads = [head for model in ours for head in (f"`{model}` against `patchwork`", "95 %", "")]
+    yield from table(["by", "class", "series", *heads], rows)
+
+
+def told(change: float, low: float, high: float) -> list[str]:
+    """A difference of errors, its interval, and what it says."""
+    said = "better" if high < 0 else "worse" if low > 0 else "not told apart"
+    return [f"{100 * change:+.1f} %", "" if np.isnan(low) else f"{100 * low:+.1f} .. {100 * high:+.1f}", said]
 
 
 def repaired(all_found: Found) -> Iterator[str]:
@@ -220,8 +228,9 @@ def section(name: str, part: Found) -> Iterator[str]:
     known = [m for m in UNIFIED if m in part]
     unified = min(known, key=lambda m: mean(part[m], lambda s: s["choose"]["wql"])) if known else None
     if unified and "patchwork" in part:
-        yield from ("", "**Class by class**, the network that won on the window to choose, against the patchwork:", "")
-        yield from classes(name, part, unified)
+        ours = [unified, *(m for m in ("blend",) if m in part)]
+        yield from ("", "**Class by class**: the network that won on the window to choose, and the blend:", "")
+        yield from classes(name, part, ours)
 
 
 def of_repair(name: str, part: Found) -> Iterator[str]:
