@@ -31,7 +31,7 @@ def some():
 )
 def test_another_runtime_says_what_predict_says(name, head, some, tmp_path):
     """From arrays that were made without torch; other numbers of series and origins than at export."""
-    settings = TINY | {"features": True} if name == "mqtransformer" else TINY
+    settings = TINY | {"features": True, "position": 4, "feedback": 2} if name == "mqtransformer" else TINY
     model = forecaster(name, horizons=[(0, 1), (1, 1), (0, 7)], head=head, **settings).fit(some)
     found = model.export(some, tmp_path / "deep" / "net.onnx")
     assert found["difference"] <= 1e-4

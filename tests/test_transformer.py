@@ -14,7 +14,7 @@ from shelfcast.networks.training import to_tensors
 from shop import panel_of, rewritten_after
 
 TINY = {"steps": 6, "series": 8, "origins": 8, "width": 8, "hidden": 8, "reach": 7, "forks": 24, "keys": 9}
-TINY |= {"feedback_step": 2, "position": 4}
+TINY |= {"feedback": 3, "feedback_step": 2, "position": 4}
 HORIZONS = (*per_period(6), Horizon(0, 3), Horizon(2, 3), Horizon(4, 3))
 PARTS = [
     {},

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from shelfcast.inventory.economics import Array, Ints
 
-BLOCK = 64  # items; a block's arrays stay in the first two caches
+BLOCK = 96  # items; a block stays in the first two caches; with a power of two its rows share lines of the first
 N_FLOWS = 9  # ordered, received, sales, short, end stock, periods short, waste, orders, cash: rows of `units`
 # rows of `numbers`
 PACK, MINIMUM, CAP, REVIEW, PRICE, COST, STORAGE, DISCOUNT, REORDER, LIFE, ORDER_COST = range(11)
@@ -95,10 +95,12 @@ def block(
     for slot in range(len(due)):
         add(on_order, due[slot])
     is_even, head, lead_step = len(lead) == 1 and (lead == lead[0, 0]).all(), 0, int(len(lead) > 1)
-    kept = still_fresh(recent, numbers[LIFE])
+    waits = numbers[REVIEW].max() > 1.0
+    kept, is_all = still_fresh(recent, numbers[LIFE]), len(counted) == 1 and counted.min() == 1.0
     for t in range(n_periods):
         want(flow[0], target[t * target_step], on_hand, on_order, wait, numbers)
-        count_down(wait, numbers[REVIEW])
+        if waits:
+            count_down(wait, numbers[REVIEW])
         if is_even:
             add(due[(head + int(lead[0, 0])) % len(due)], flow[0])
         else:
@@ -110,7 +112,7 @@ def block(
         if len(recent) > 0:
             spoil(flow, on_hand, kept, recent, numbers[LIFE], t)
         settle(flow, numbers, weight)
-        count(units, counted[t * counted_step], flow)
+        count(units, counted[t * counted_step], flow, is_all)
 
 
 def want(order: Array, target: Array, on_hand: Array, on_order: Array, wait: Array, numbers: Array) -> None:
@@ -181,12 +183,14 @@ def settle(flow: Array, numbers: Array, weight: Array) -> None:
     for j in range(len(cash)):
         cash[j] *= weight[j]
         weight[j] *= discount[j]
-    for j in range(len(cash)):
         is_short[j] = 1.0 if short[j] > 0.0 else 0.0
 
 
-def count(units: Array, counted: Array, flow: Array) -> None:
+def count(units: Array, counted: Array, flow: Array, is_all: bool) -> None:
     """Add the period's flows where they count; on whole tables, since taking rows apart costs more than the sums."""
+    if is_all:
+        add(units.reshape(-1), flow.reshape(-1))
+        return
     for column in range(N_FLOWS):
         for j in range(len(counted)):
             units[column, j] += counted[j] * flow[column, j]

@@ -83,9 +83,9 @@ class TransformerConfig(NetworkConfig):
     heads: int = 2
     align: str = "dates"
     keys: int | None = None
-    position: int = 16
+    position: int = 0
     position_layers: int = 2
-    feedback: int = 3
+    feedback: int = 1
     feedback_step: int | None = None
 
     def __post_init__(self) -> None:
