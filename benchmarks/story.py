@@ -91,7 +91,7 @@ GENERATIONS = (
 YOUNG_NET = {"left_out": ["calendar"]}  # less than two years of days: the calendar would be learned by heart
 PEERS = (Entry("lightgbm", learned=True), Entry("statsforecast"))
 WEEKLY_NET = {"dropout": 0.25, "weight_decay": 0.03, "average": 0.995, "weight_power": 0.25}
-FREE = {"consistency": 0.0}  # forecasts may move: docs/log-networks.md
+FREE = {"consistency": 0.0}  # forecasts may move: docs/log-attention.md
 
 
 def _every(first: int, n: int, step: int) -> tuple[int, ...]:

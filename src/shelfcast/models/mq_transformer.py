@@ -38,7 +38,7 @@ class MQTransformer(NetworkForecaster):
     network: NetworkConfig = field(default_factory=TransformerConfig)
 
     name = "mqtransformer"
-    defaults: ClassVar[dict[str, Any]] = {"consistency": 0.02}  # docs/log-networks.md
+    defaults: ClassVar[dict[str, Any]] = {"consistency": 0.02}  # docs/log-attention.md
     records: ClassVar[dict[str, type]] = {
         "network": TransformerConfig, "training": TrainConfig, "compute": Compute,
     }  # fmt: skip
