@@ -7,7 +7,8 @@ on, 133 .. 148, horizons 1 to 8 weeks, nine levels; promoted: feature, display o
 vn2: 599 store-products, frozen at week 104 (or `--from`), sixteen origins from four weeks later on, horizons and levels
 as f16, weeks in stock. v9: the M5 sample as in `nets.py`, origins d_1857 .. d_1913 a week apart; promoted: calendar
 event on the target day. Scores are of single products, over observed cells; revisions compare successive origins. One
-thread; CPU seconds of `fit` and of `predict`; "r" is WQL in whole units.
+thread; CPU seconds of `fit` and of `predict`; "r" is WQL in whole units. "covers": share of
+demand below and at most each quantile in whole units.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import polars as pl
 import m5_data
 import weekly_data
 from shelfcast.data.panel import Panel
-from shelfcast.evaluation import evaluate
+from shelfcast.evaluation import calibration, evaluate
 from shelfcast.forecast import Forecast
 from shelfcast.models.base import M5_LEVELS
 from shelfcast.models.table import forecaster
@@ -73,6 +74,8 @@ def figures(
     made = model.predict(single, origins)
     end = time.process_time()
     whole = float(evaluate(made.rounded(), single, metrics=["wql"])["value"][0])
+    covered = calibration(made.rounded(), single).sort("level").select("level", "below", "at_most").rows()
+    print("covers", "  ".join(f"{level:g}: {below:.3f}-{at_most:.3f}" for level, below, at_most in covered))
     return [*scored(made, single), middle - begin, end - middle, whole]
 
 

@@ -84,8 +84,8 @@ GENERATIONS = (
     Entry("rnn-distribution", learned=True, settings={"steps": 800}),
     Entry("mq-fnn", learned=True, settings={"steps": 1_500}),
     Entry("mq-rnn", learned=True, settings={"steps": 3_000}),
-    Entry("mq-cnn", learned=True, settings={"consistency": 0.03}),
-    Entry("mqtransformer", learned=True, settings={"align": "none", "position": 0, "steps": 2_000}),
+    Entry("mq-cnn", learned=True, settings={"features": True, "consistency": 0.03, "steps": 3_500}),
+    Entry("mqtransformer", learned=True, settings={"features": True, "align": "none", "steps": 2_000}),
     Entry("blend", learned=True, settings={"members": ["mq-cnn", "mq-fnn", "sqrf"]}),
 )
 YOUNG_NET = {"left_out": ["calendar"]}  # less than two years of days: the calendar would be learned by heart
@@ -114,8 +114,8 @@ def _sets() -> dict[str, DataSet]:
             "Breakfast at the Frat, weekly", weekly_data.FRAT, lambda: weekly_data.panel_of("frat", weekly_data.FRAT),
             8, week + 97, _every(week + 97, 6, 1), _every(week + 110, 8, 2),
             {"patchwork": {"group": "category"}, "season-profile": {"window": 26}, "mq-fnn": WEEKLY_NET,
-             "mq-rnn": WEEKLY_NET, "mq-cnn": WEEKLY_NET | FREE | {"steps": 3_000},
-             "mqtransformer": WEEKLY_NET | FREE | {"align": "dates", "steps": 1_150}},
+             "mq-rnn": WEEKLY_NET, "mq-cnn": WEEKLY_NET | FREE | {"steps": 2_000},
+             "mqtransformer": WEEKLY_NET | {"align": "dates", "steps": 900}},
             {"seasonal-naive": 1, "season-profile": 1, "patchwork": 10, "forest-point": 25, "sqrf": 20, "rnn-point": 12,
              "rnn-distribution": 12, "mq-fnn": 25, "mq-rnn": 25, "mq-cnn": 26, "mqtransformer": 27, "lightgbm": 40,
              "statsforecast": 35},
@@ -123,8 +123,8 @@ def _sets() -> dict[str, DataSet]:
         "shop": DataSet(
             "Web shop (the embedded sample), daily", None, weekly_data.web_shop, 14, shop,
             _every(shop, 4, 7), _every(shop + 35, 4, 7),
-            {"patchwork": {"group": "theme"}, "mq-cnn": YOUNG_NET | {"steps": 1_500},
-             "mqtransformer": YOUNG_NET | {"steps": 900}, "mq-fnn": YOUNG_NET | {"steps": 1_000},
+            {"patchwork": {"group": "theme"}, "mq-cnn": YOUNG_NET | {"steps": 1_000},
+             "mqtransformer": YOUNG_NET | {"steps": 700}, "mq-fnn": YOUNG_NET | {"steps": 1_000},
              "mq-rnn": YOUNG_NET | {"steps": 1_300}},
             {"seasonal-naive": 2, "season-profile": 2, "patchwork": 30, "forest-point": 40, "sqrf": 25, "rnn-point": 20,
              "rnn-distribution": 20, "mq-fnn": 35, "mq-rnn": 35, "mq-cnn": 35, "mqtransformer": 40, "lightgbm": 50,
