@@ -245,6 +245,8 @@ def main() -> int:
     seconds = sum(SETS[name].seconds.get(entry.name, 0) for name, entry, _ in todo)
     print(f"{len(asked)} results, {len(asked) - len(todo)} of them there; about {seconds / 60:.0f} CPU minutes to go")
     for name, entry, seed in [] if given.plan else todo:
+        if path_of(name, entry, seed).is_file():  # made for a blend in the meantime
+            continue
         forecast, fit, predict = made(name, entry, seed)
         keep(path_of(name, entry, seed), forecast, fit, predict)
         print(f"{name:6}{entry.name:20}{seed:3}  fit {fit:6.1f}  predict {predict:6.1f} CPU s", flush=True)

@@ -229,7 +229,9 @@ def section(name: str, part: Found) -> Iterator[str]:
     unified = min(known, key=lambda m: mean(part[m], lambda s: s["choose"]["wql"])) if known else None
     if unified and "patchwork" in part:
         ours = [unified, *(m for m in ("blend",) if m in part)]
-        yield from ("", "**Class by class**: the network that won on the window to choose, and the blend:", "")
+        both = " or ".join(f"`{m}`" for m in UNIFIED)
+        rest = ", and the blend" if "blend" in ours else ""
+        yield from ("", f"**Class by class**: {both}, whichever won on the window to choose{rest}:", "")
         yield from classes(name, part, ours)
 
 

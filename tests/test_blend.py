@@ -1,9 +1,12 @@
 """Blends: weighted means of members' quantiles."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from shelfcast.errors import ConfigError
+from shelfcast.models.blend import blended
 from shelfcast.models.table import forecaster, load
 
 ORIGIN = 19_723 + 118
@@ -51,9 +54,15 @@ def test_settings_reach_the_members_and_a_second_of_a_kind_has_another_seed(shop
         ({"members": "sqrf"}, "two or more other models"),
         ({"members": ["sqrf", "blend"]}, "two or more other models"),
         ({"members": ["sqrf", "sqfr"]}, "did you mean 'sqrf'"),
+        ({"members": 3}, "two or more other models"),
+        ({"members": [["sqrf"], "sqrf"]}, "two or more other models"),
+        ({"weights": 2.0}, "2 numbers above 0"),
         ({"weights": [1, 2, 3]}, "2 numbers above 0"),
         ({"weights": [1, 0]}, "2 numbers above 0"),
         ({"weights": [1, float("nan")]}, "2 numbers above 0"),
+        ({"member_settings": ["sqrf"]}, "settings by name"),
+        ({"member_settings": {"sqrf": 5}}, "settings by name"),
+        ({"member_settings": {"sqrf": {"levels": [0.5]}}}, "'levels' of 'sqrf' are those of the blend"),
         ({"member_settings": {"ses": {}}}, "'ses' is not among the members"),
         ({"member_settings": {"sqrf": {"n_tree": 5}}}, "n_trees"),
     ],
@@ -61,3 +70,22 @@ def test_settings_reach_the_members_and_a_second_of_a_kind_has_another_seed(shop
 def test_a_wrong_setting_says_what_was_expected(settings, says):
     with pytest.raises(ConfigError, match=says):
         made("blend", **settings)
+
+
+def test_a_reloaded_blend_equals_the_one_that_was_saved(shop_panel, tmp_path):
+    """With members by default, and with weights from a list."""
+    panel = shop_panel.as_of(ORIGIN)
+    small = {"sqrf": {"n_trees": 5, "n_rows": 20_000}}
+    for place, settings in enumerate(({"member_settings": small}, {"weights": [2, 1], "member_settings": small})):
+        model = made("blend", **settings).fit(panel)
+        model.save(tmp_path / str(place))
+        again = load(tmp_path / str(place))
+        assert again == model
+        np.testing.assert_array_equal(again.predict(panel, [ORIGIN]).values, model.predict(panel, [ORIGIN]).values)
+
+
+def test_there_is_no_mean_where_a_member_has_none(shop_panel):
+    panel = shop_panel.as_of(ORIGIN)
+    said = made("seasonal-naive").fit(panel).predict(panel, [ORIGIN])
+    assert blended([said, said], None, "blend").mean is not None
+    assert blended([said, replace(said, mean=None)], None, "blend").mean is None

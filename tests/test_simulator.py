@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shelfcast.errors import DataError
-from shelfcast.inventory.blocks import whole_packs
+from shelfcast.inventory.blocks import BLOCK, whole_packs
 from shelfcast.inventory.economics import Economics, Supply
 from shelfcast.inventory.simulator import Rule, Stock, Unmet, replay, replay_steps, step
 from shelfcast.laws import Counts
@@ -216,18 +216,19 @@ def test_steps_equal_the_compiled_replay(case, unmet):
     assert np.allclose(by_steps.stock.on_order, compiled.stock.on_order)
 
 
+@pytest.mark.parametrize("is_counted_whole", [False, True])
 @pytest.mark.parametrize("unmet", Unmet)
-def test_items_of_several_blocks_keep_apart(unmet):
-    """More items than one block holds, the last block not full, the second with one lead time for all."""
-    rng, n, n_periods = np.random.default_rng(11), 150, 23
-    lead = rng.integers(0, 6, n)
-    lead[64:128] = 3
-    supply = Supply(lead, rng.integers(1, 4, n), rng.choice([0, 1, 6], n), rng.integers(0, 9, n))
+def test_items_of_several_blocks_keep_apart(unmet, is_counted_whole):
+    """More items than one block holds, the last block not full, the second with one lead time and a daily review."""
+    rng, n, n_periods = np.random.default_rng(11), 2 * BLOCK + 22, 23
+    lead, review = rng.integers(0, 6, n), rng.integers(1, 4, n)
+    lead[BLOCK : 2 * BLOCK], review[BLOCK : 2 * BLOCK] = 3, 1
+    supply = Supply(lead, review, rng.choice([0, 1, 6], n), rng.integers(0, 9, n))
     economics = Economics(rng.uniform(0.1, 2, n), rng.uniform(0, 20, n), 9.0, rng.uniform(0, 9, n), 3.0, 0.9)
     stock = Stock(rng.integers(0, 10, n).astype(float), rng.integers(0, 5, (n, 4)).astype(float))
     demand, levels = rng.poisson(3, (n, n_periods)).astype(float), rng.uniform(0, 30, (n, n_periods))
     arguments = (demand, stock, economics, supply)
-    observed = rng.random((n, n_periods)) < 0.7
+    observed = None if is_counted_whole else rng.random((n, n_periods)) < 0.7
     by_steps = replay_steps(
         lambda t, now: np.minimum(9.0, np.maximum(levels[:, t] - now.position, 0)),
         *arguments, unmet=unmet, observed=observed,

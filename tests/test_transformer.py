@@ -67,9 +67,12 @@ def test_no_gradient_from_anything_after_an_origin(parts):
     """Demand, past and state reach a forecast up to its origin alone; plans and dates, to just beyond its horizons."""
     network, given, layout = ready(parts)
     read, state = given.inputs.clone().requires_grad_(), given.state.clone().requires_grad_()
-    raw = network(given._replace(inputs=read, state=state))
+    targets = given.targets.clone().requires_grad_()
+    raw = network(given._replace(inputs=read, state=state, targets=targets))
     for o, origin in enumerate(given.origins.tolist()):
-        by_input, by_state = torch.autograd.grad(raw[:, o].sum(), (read, state), retain_graph=True)
+        by_input, by_state, by_target = torch.autograd.grad(raw[:, o].sum(), (read, state, targets), retain_graph=True)
+        assert not by_target[:, o + 1 :].any()
+        assert by_target[:, o].any() or not layout.n_targets
         assert not by_input[:, origin + 1 :].any()
         assert by_input[:, origin].any()
         assert not by_state[:, o + 1 :].any()

@@ -2,8 +2,9 @@
 
     q(level) = sum_m w_m q_m(level) / sum_m w_m
 
-Means of quantiles keep the shape and width of the members' laws (mixtures of laws are wider than each of them) and
-never cross. Members err differently, so the mean errs less than most of them; members should differ in kind.
+Means of quantiles never cross and are as wide as the members are on average; a mixture of the members' laws would be
+wider, by how far their means lie apart. The pinball loss is convex, so that of a blend is never above the weighted mean
+of its members', and the more differently they err the lower it is: members should differ in kind.
 
 Source: Genest (1992), Vincentization revisited, Annals of Statistics 20(2).
 """
@@ -46,16 +47,21 @@ class Blend:
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.COLD_START, Ability.SPANS})
 
     def __post_init__(self) -> None:
-        if isinstance(self.members, str) or len(self.members) < 2 or self.name in self.members:
-            raise ConfigError("model.members", f"expected names of two or more other models; got {self.members!r}")
-        weights = self.weights
-        if weights is not None and (
-            len(weights) != len(self.members) or not all(_is_weight(weight) for weight in weights)
-        ):
-            raise ConfigError("model.weights", f"expected {len(self.members)} numbers above 0; got {weights!r}")
-        spare = [name for name in self.member_settings if name not in self.members]
-        if spare:
-            raise ConfigError("model.member_settings", f"'{spare[0]}' is not among the members {list(self.members)}")
+        members, weights, settings = self.members, self.weights, self.member_settings
+        names = isinstance(members, list | tuple) and all(isinstance(name, str) for name in members)
+        if not names or len(members) < 2 or self.name in members:
+            raise ConfigError("model.members", f"expected names of two or more other models; got {members!r}")
+        listed = weights is None or (isinstance(weights, list | tuple) and len(weights) == len(members))
+        if not listed or not all(_is_weight(weight) for weight in weights or ()):
+            raise ConfigError("model.weights", f"expected {len(members)} numbers above 0; got {weights!r}")
+        if not isinstance(settings, dict) or not all(isinstance(own, dict) for own in settings.values()):
+            raise ConfigError("model.member_settings", f"expected settings by name of a member; got {settings!r}")
+        for name, own in settings.items():
+            if name not in members:
+                raise ConfigError("model.member_settings", f"'{name}' is not among the members {list(members)}")
+            if shared := {"horizons", "levels"} & set(own):
+                raise ConfigError("model.member_settings", f"'{min(shared)}' of '{name}' are those of the blend")
+        self.members, self.weights = tuple(members), None if weights is None else tuple(weights)
         self._made()
 
     def _made(self) -> list[Forecaster]:
@@ -136,6 +142,8 @@ def _is_weight(value: object) -> bool:
 
 def blended(said: Sequence[Forecast], weights: Sequence[float] | None, name: str) -> Forecast:
     """Weighted means of forecasts of the same series, origins, horizons and levels."""
+    asked = {(f.origins, f.horizons, f.levels, f.values.shape) for f in said}
+    assert len(asked) == 1, "forecasts to be blended must be of the same cells"
     shares = np.full(len(said), 1.0) if weights is None else np.asarray(weights, dtype=np.float64)
     shares = shares / shares.sum()
     first = said[0]
