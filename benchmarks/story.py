@@ -4,8 +4,8 @@
 
 M5 (daily, 2,405 products, 28 days), Breakfast at the Frat (weekly, 3,909 store-products, 8 weeks) and the embedded
 sample (daily, 3,009 products, 14 days). A model is fitted once, on what was known at `frozen`, and forecasts from the
-origins of both windows; every outcome of the first is known at the first origin of the second. Nothing was chosen, or
-scored before, on the days of the second windows (`SETS`).
+origins of both windows; every outcome of the first is known at the first origin of the second. What was chosen on days
+of the second windows, and how often they were looked at, docs/leaderboard.md tells.
 
 Peers (`peers.py`) run where they are installed. Each (data set, model, seed) is one file under `runs/story`, so a
 second call goes on where the first was stopped; a model whose settings changed is fitted again. `story_tables.py`

@@ -32,7 +32,7 @@ def web_shop() -> Panel:
 def f16(frozen: int = 120) -> tuple[Panel, int, list[int]]:
     """Protocol F16: the panel, the period at which models are frozen, and the 16 origins from 13 weeks later on.
 
-    As reported they are frozen at week 120, and origins are 133 .. 148. Frozen at week 104 or before, no target is one
+    As reported they are frozen at week 120, and origins are 133 .. 148. Frozen at week 97 or before, no target is one
     of those that the protocol reports.
     """
     panel = panel_of("frat", FRAT)
