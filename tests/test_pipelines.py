@@ -298,6 +298,15 @@ def test_progress(folder):
     assert tested[-1] == 1.0
 
 
+def test_paths_to_rules_start_where_tables_do_for_members_too(tmp_path):
+    chosen = """model = "blend"
+settings = { members = ["ses", "patchwork"], member_settings = { patchwork = { rules = "rules.toml" } } }"""
+    run = a_run(tmp_path, {'model = "season-profile"': chosen})
+    made = pipelines.model_of(run, "blend", run.config.forecast.horizons(()))
+    assert made.member_settings == {"patchwork": {"rules": str(tmp_path / "rules.toml")}}
+    assert made.members == ("ses", "patchwork")
+
+
 def test_table_of_models():
     table = model_table()
     assert table["name"].to_list() == list(makers())

@@ -53,9 +53,16 @@ def model_of(
     tables do."""
     config = run.config.forecast
     settings = dict(config.settings if given is None else given) if given or name == config.model else {}
-    if isinstance(settings.get("rules"), str):
-        settings["rules"] = str(run.tables / settings["rules"])
-    return forecaster(name, horizons=horizons, levels=config.levels, **settings)
+    return forecaster(name, horizons=horizons, levels=config.levels, **_located(settings, run.tables))
+
+
+def _located(settings: dict[str, Any], tables: Path) -> dict[str, Any]:
+    """Settings whose paths to rules start at `tables`, those of members too."""
+    made: dict[str, Any] = {}
+    for key, value in settings.items():
+        is_path = key == "rules" and isinstance(value, str)
+        made[key] = str(tables / value) if is_path else _located(value, tables) if isinstance(value, dict) else value
+    return made
 
 
 def announce(run: Run, model: Forecaster, panel: Panel) -> None:
