@@ -22,6 +22,7 @@ from shelfcast.errors import ConfigError, NotFittedError, StoreError
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 from shelfcast.models.base import DEFAULT_LEVELS, Ability, Estimating, Forecaster, refuse_unknown
+from shelfcast.models.stored import reading, settings_in
 
 
 @dataclass
@@ -124,14 +125,8 @@ class Blend:
         """Inverse of `save`."""
         from shelfcast.models.table import load
 
-        try:
-            settings: dict[str, Any] = json.loads((folder / "model.json").read_text())["settings"]
-            horizons = tuple(Horizon(*pair) for pair in settings.pop("horizons"))
-            made = cls(horizons=horizons, levels=tuple(settings.pop("levels")), **settings)
-        except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
-            raise StoreError(
-                f"expected a model of this version in {folder}; got: {error}. Run `shelfcast fit` again."
-            ) from error
+        with reading(folder):
+            made = cls(**settings_in(folder))
         made.members_ = tuple(load(Path(folder) / f"member_{place}") for place in range(len(made.members)))
         return made
 

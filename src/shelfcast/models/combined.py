@@ -25,6 +25,7 @@ from shelfcast.errors import ConfigError, NotFittedError, StoreError
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon, same_window
 from shelfcast.models.base import DEFAULT_LEVELS, Ability, Forecaster, refuse_unknown
+from shelfcast.models.stored import reading, settings_in
 
 
 @dataclass
@@ -115,14 +116,8 @@ class Combined:
         """Inverse of `save`."""
         from shelfcast.models.table import load
 
-        try:
-            settings: dict[str, Any] = json.loads((folder / "model.json").read_text())["settings"]
-            horizons = tuple(Horizon(*pair) for pair in settings.pop("horizons"))
-            made = cls(horizons=horizons, levels=tuple(settings.pop("levels")), **settings)
-        except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
-            raise StoreError(
-                f"expected a model of this version in {folder}; got: {error}. Run `shelfcast fit` again."
-            ) from error
+        with reading(folder):
+            made = cls(**settings_in(folder))
         return made.around(load(Path(folder) / "member"))
 
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from shelfcast.forecast import Forecast, concat_series
 from shelfcast.horizons import Horizon
 from shelfcast.models.base import DEFAULT_LEVELS, Ability, refuse_unknown
 from shelfcast.models.launches import LaunchProfile
+from shelfcast.models.stored import reading, settings_in
 
 Array = NDArray[np.float64]
 _SHARD_CELLS = 5_000_000  # series x periods of history estimated at once
@@ -142,14 +143,8 @@ class LocalForecaster(ABC):
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Inverse of `save`."""
-        try:
-            settings: dict[str, Any] = json.loads((folder / "model.json").read_text())["settings"]
-            horizons = tuple(Horizon(*pair) for pair in settings.pop("horizons"))
-            model = cls(horizons=horizons, levels=tuple(settings.pop("levels")), **settings)
-        except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
-            raise StoreError(
-                f"expected a model of this version in {folder}; got: {error}. Run `shelfcast fit` again."
-            ) from error
+        with reading(folder):
+            model = cls(**settings_in(folder))
         model.launches_ = LaunchProfile.load(folder)
         model._restore(folder)
         return model

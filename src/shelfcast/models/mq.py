@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from shelfcast.data.panel import Panel
-from shelfcast.errors import ConfigError, NotFittedError, StoreError
+from shelfcast.errors import NotFittedError, StoreError
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 from shelfcast.models.base import DEFAULT_LEVELS, Ability, refuse_unknown
+from shelfcast.models.stored import reading, settings_in
 from shelfcast.networks.settings import Compute, NetworkConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -165,17 +166,11 @@ class NetworkForecaster:
         """Inverse of `save`."""
         from shelfcast.networks import fitting
 
-        try:
-            settings: dict[str, Any] = json.loads((folder / "model.json").read_text())["settings"]
-            horizons = tuple(Horizon(*pair) for pair in settings.pop("horizons"))
-            levels = tuple(settings.pop("levels"))
+        with reading(folder):
+            settings = settings_in(folder)
             records = {part: record(**settings.pop(part)) for part, record in cls.records.items()}
-            model = cls(horizons=horizons, levels=levels, **records, **settings)
-        except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
-            raise StoreError(
-                f"expected a model of this version in {folder}; got: {error}. Run `shelfcast fit` again."
-            ) from error
-        model.fitted_ = fitting.load(Path(folder), horizons, levels, model.network)
+            model = cls(**records, **settings)
+        model.fitted_ = fitting.load(Path(folder), model.horizons, model.levels, model.network)
         return model
 
 
