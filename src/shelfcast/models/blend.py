@@ -105,13 +105,8 @@ class Blend:
     def save(self, folder: Path) -> None:
         """Write the settings to `model.json`, and every member into a folder of its own."""
         members = self._fitted("there is nothing to save")
-        settings = {
-            "members": list(self.members),
-            "weights": None if self.weights is None else list(self.weights),
-            "member_settings": self.member_settings,
-            "levels": self.levels,
-            "horizons": [[h.lead, h.span] for h in self.horizons],
-        }
+        settings = {key: getattr(self, key) for key in ("members", "weights", "member_settings", "levels")}
+        settings["horizons"] = [[h.lead, h.span] for h in self.horizons]
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
             for place, member in enumerate(members):
