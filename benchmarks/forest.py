@@ -174,16 +174,16 @@ def predict() -> None:
     model.predict(panel, ORIGINS)
     seconds, n = time.process_time() - begin, panel.n_series * len(ORIGINS) * 28
     print(f"prediction with features: {n:,} rows, {n / seconds:,.0f} a CPU second")
-    stratum = model.strata_[1]
+    forest = model.strata_[1].forests[0]
     rows = 50_000
     series, origin = np.arange(rows) % panel.n_series, np.full(rows, ORIGINS[3])
     values, scale, _ = FeatureRows(model.features_, panel).rows(
         series, origin, np.arange(rows) % 28, np.ones(rows, int)
     )
     begin = time.process_time()
-    reached = stratum.trees.leaves(values)
+    reached = forest.trees.leaves(values)
     walked = time.process_time()
-    stratum.leaves.quantiles(reached, M5_LEVELS, scale.astype(np.float32))
+    forest.leaves.quantiles(reached, M5_LEVELS, scale.astype(np.float32))
     merged = time.process_time()
     print(f"walk alone {rows / (walked - begin):,.0f}, merge alone {rows / (merged - walked):,.0f} rows a CPU second")
 

@@ -28,7 +28,7 @@ WEEKLY = {"step": 7}  # past errors from the weekday of the origins: kind to mod
 TWO_STAGE = {
     "two_stage": True,
     "n_rows": 300_000,
-    "n_trees": 25,
+    "n_trees": 26,
     "min_leaf": 100,
     "n_kept": 48,
     "feature_share": 0.5,

@@ -1,5 +1,7 @@
 """The forest's parts: a grower against one written out, boosted means, cases, and edges of data."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -175,3 +177,21 @@ def test_packed_weights_keep_signed_sums_and_weights():
 def test_more_rows_than_a_tree_can_count_are_refused():
     with pytest.raises(ConfigError, match=f"at most {MOST_ROWS:,} rows"):
         QuantileForest(HORIZONS, (0.5,), n_rows=MOST_ROWS + 1)
+
+
+@pytest.mark.parametrize("n_trees", [1, 2, 5])
+def test_two_stages_average_a_forest_over_the_mean_and_one_over_the_size(n_trees, shop_panel, tmp_path):
+    panel = shop_panel
+    settings = SMALL | {"n_trees": n_trees}
+    model = QuantileForest(HORIZONS, (0.1, 0.9), two_stage=True, **settings).fit(panel)
+    stratum = model.strata_[1]
+    assert [forest.by_mean for forest in stratum.forests] == [True, False][: min(n_trees, 2)]
+    assert sum(forest.trees.n_trees for forest in stratum.forests) == n_trees
+    features = np.random.default_rng(0).random((7, len(model.features_.names)), dtype=np.float32)
+    size = np.full(7, 3.0, dtype=np.float32)
+    found, _ = stratum.quantiles(features, (0.1, 0.9), size)
+    each = [replace(stratum, forests=(forest,)).quantiles(features, (0.1, 0.9), size)[0] for forest in stratum.forests]
+    np.testing.assert_allclose(found, np.mean(each, axis=0), rtol=1e-6)
+    model.save(tmp_path / "model")
+    loaded = QuantileForest.load(tmp_path / "model").strata_[1]
+    np.testing.assert_array_equal(loaded.quantiles(features, (0.1, 0.9), size)[0], found)

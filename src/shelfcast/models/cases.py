@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shelfcast.data.features import Features
 from shelfcast.data.panel import Panel
-from shelfcast.models.stratum import Stratum
+from shelfcast.models.stratum import Forest, Stratum
 
 Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
@@ -57,13 +57,16 @@ def heaviest(
         if span not in strata or not len(sold):
             continue
         values, scale, weight = table.grid(sold, np.full(len(sold), origin), leads, np.full(len(leads), span))
-        values, size = strata[span].seen(values, scale * weight)
+        values, sizes = strata[span].seen(values, scale * weight)
         for begin in range(0, len(values), _BLOCK):
-            row, place, first, share, total, ratio = _of_rows(strata[span], values[begin : begin + _BLOCK], most)
+            block = slice(begin, begin + _BLOCK)
+            row, place, first, share, total, units = _of_rows(
+                strata[span], values[block], [size[block] for size in sizes], most
+            )
             row += begin
             parts.append(
                 (sold[row // len(leads)], leads[row % len(leads)], np.full(len(row), span), place, first, share,
-                 total, ratio * size[row])
+                 total, units)
             )  # fmt: skip
     if not parts:
         none, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
@@ -71,25 +74,36 @@ def heaviest(
     return Cases(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _of_rows(
-    stratum: Stratum, features: NDArray[np.float32], most: int
-) -> tuple[Ints, Ints, Ints, Doubles, Doubles, Doubles]:  # fmt: skip
-    """Row, series, first period, weight, its series' weight and mean scaled target of rows' (J, F) heaviest cases."""
-    leaves, reached = stratum.leaves, stratum.trees.leaves(features)
+def _samples(
+    forest: Forest, features: NDArray[np.float32], size: NDArray[np.float32]
+) -> tuple[Ints, Doubles, Ints, Ints, Doubles]:  # fmt: skip
+    """Row, weight, series, first period and units of everything kept in the leaves that rows (J, F) reach."""
+    leaves, reached = forest.leaves, forest.trees.leaves(features)
     count = leaves.count[reached]
     weight = 1.0 / np.maximum(count * (count > 0).sum(axis=1, keepdims=True), 1)
     flat = count.ravel().astype(np.int64)
     ends = np.cumsum(flat)
     sample = np.repeat(leaves.first[reached].ravel() - (ends - flat), flat) + np.arange(int(ends[-1]))
     row = np.repeat(np.repeat(np.arange(len(features)), reached.shape[1]), flat)
-    target = (leaves.origin[sample] + leaves.lead[sample] + 1).astype(np.int64)
+    first = (leaves.origin[sample] + leaves.lead[sample] + 1).astype(np.int64)
+    units = leaves.value_of[leaves.codes[sample]].astype(np.float64) * size[row]
+    return row, np.repeat(weight.ravel(), flat), leaves.series[sample].astype(np.int64), first, units
+
+
+def _of_rows(
+    stratum: Stratum, features: NDArray[np.float32], sizes: list[NDArray[np.float32]], most: int
+) -> tuple[Ints, Ints, Ints, Doubles, Doubles, Doubles]:  # fmt: skip
+    """Row, series, first period, weight, its series' weight and units of rows' (J, F) heaviest cases."""
+    kept_by = [_samples(forest, features, size) for forest, size in zip(stratum.forests, sizes, strict=True)]
+    row, weight, series, target, units = (np.concatenate(columns) for columns in zip(*kept_by, strict=True))
+    weight = weight / len(kept_by)
     low, high = (int(target.min()), int(target.max())) if len(target) else (0, 0)
     width = high - low + 1
-    n_series = int(leaves.series.max(initial=0)) + 1
-    key = (row * n_series + leaves.series[sample]) * width + target - low
+    n_series = int(series.max(initial=0)) + 1
+    key = (row * n_series + series) * width + target - low
     cases, which = np.unique(key, return_inverse=True)
-    share = np.bincount(which, np.repeat(weight.ravel(), flat), len(cases)).astype(np.float64)
-    scaled = np.bincount(which, np.repeat(weight.ravel(), flat) * leaves.value_of[leaves.codes[sample]], len(cases))
+    share = np.bincount(which, weight, len(cases)).astype(np.float64)
+    summed = np.bincount(which, weight * units, len(cases))
     group, member = np.unique(cases // width, return_inverse=True)  # one series in one row's forecast
     total = np.bincount(member, share, len(group)).astype(np.float64)
     row = group // n_series
@@ -99,7 +113,7 @@ def _of_rows(
     order = order[np.lexsort((-share[order], rank[member[order]], row[member[order]]))]
     member, first = member[order], (cases[order] % width + low).astype(np.int64)
     place = (group[member] % n_series).astype(np.int64)
-    return row[member].astype(np.int64), place, first, share[order], total[member], scaled[order] / share[order]
+    return row[member].astype(np.int64), place, first, share[order], total[member], summed[order] / share[order]
 
 
 def _rank(group: NDArray[np.int64], value: Doubles) -> Ints:

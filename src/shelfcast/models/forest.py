@@ -8,7 +8,7 @@ read after training, and levels never cross. Products without history are answer
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, ClassVar, Self
@@ -24,10 +24,12 @@ from shelfcast.errors import ConfigError, NotFittedError, StoreError
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 from shelfcast.models.base import DEFAULT_LEVELS, Ability, refuse_unknown
+from shelfcast.models.binning import Table
 from shelfcast.models.boosting import held_out_mean
 from shelfcast.models.cases import heaviest
+from shelfcast.models.drawing import Rows, Training
 from shelfcast.models.leaves import Leaves
-from shelfcast.models.stratum import EXPECTED, Stratum, log_units
+from shelfcast.models.stratum import EXPECTED, Forest, Stratum, log_units
 from shelfcast.models.trees import MOST_ROWS, Growth, grow_trees
 
 Ints = NDArray[np.int64]
@@ -50,7 +52,8 @@ class QuantileForest:
     n_rows : training rows drawn, at most; memory and time follow it, not the panel.
     n_trees, min_leaf, n_kept : trees of each span, rows of the smallest leaf, rows that a leaf keeps.
     item_share, feature_share : of items and features that one tree sees.
-    two_stage : whether a boosted mean is the scale, and the trees know what scatters around it.
+    two_stage : whether a boosted mean comes first: all trees read what it expects, and half of them know what scatters
+        around it.
     """
 
     horizons: tuple[Horizon, ...]
@@ -126,15 +129,29 @@ class QuantileForest:
             made = training_table(panel, features, drawn, rng)
             if not len(made.rows):
                 continue
-            table, scaled, first_stage = made.table, made.target / made.size, None
-            if self.two_stage:
-                date, block = made.rows.origin + made.rows.lead + 1, round(panel.frequency.year / 4)
-                first_stage, scale = held_out_mean(table, scaled, date, block, rng)
-                table, scaled = table.with_column(log_units(made.size * scale)), scaled / scale
-            trees = grow_trees(table, np.sqrt(scaled), items[made.rows.series], self._growth, seed)
-            strata[span] = Stratum(span, trees, Leaves.of(trees, scaled, made.rows), first_stage)
+            strata[span] = self._stratum(
+                made, span, items[made.rows.series], round(panel.frequency.year / 4), seed, rng
+            )
         self.features_, self.strata_, self.series_ = features, strata, panel.series.select(panel.keys)
         return self
+
+    def _stratum(
+        self, made: Training, span: int, item: Ints, block: int, seed: int, rng: np.random.Generator
+    ) -> Stratum:  # fmt: skip
+        """The forests of one span; with two stages one on targets over their size, one over what a mean expects."""
+        table, target = made.table, made.target / made.size
+        if not self.two_stage:
+            return Stratum(span, (_forest(table, target, made.rows, item, self._growth, seed, False),))
+        mean, expected = held_out_mean(table, target, made.rows.origin + made.rows.lead + 1, block, rng)
+        table, half = (
+            table.with_column(log_units(made.size * expected)),
+            replace(self._growth, n_trees=self.n_trees // 2),
+        )
+        rest = replace(half, n_trees=self.n_trees - half.n_trees)
+        forests = [_forest(table, target / expected, made.rows, item, rest, seed, True)]
+        if half.n_trees:
+            forests.append(_forest(table, target, made.rows, item, half, seed + 1, False))
+        return Stratum(span, tuple(forests), mean)
 
     def predict(self, panel: Panel, origins: Sequence[int]) -> Forecast:
         """Forecast every series at every origin; memory is bounded by shards of series and blocks of rows."""
@@ -229,7 +246,8 @@ class QuantileForest:
         if self.features_ is None:
             raise NotFittedError(f"'{self.name}' has not been fitted; there is nothing to explain.")
         names = (*self.features_.names, *([EXPECTED] if self.two_stage else []))
-        found = [stratum.trees.importance(len(names)) for stratum in self.strata_.values()]
+        forests = [forest for stratum in self.strata_.values() for forest in stratum.forests]
+        found = [forest.trees.importance(len(names)) for forest in forests]
         total = np.mean(found, axis=0) if found else np.zeros(len(names))
         return {names[f]: float(total[f]) for f in np.argsort(-total, kind="stable")}
 
@@ -267,6 +285,14 @@ class QuantileForest:
                 f"expected a model of this version in {folder}; got: {error}. Run `shelfcast fit` again."
             ) from error
         return model
+
+
+def _forest(
+    table: Table, scaled: NDArray[np.float64], rows: Rows, item: Ints, growth: Growth, seed: int, by_mean: bool
+) -> Forest:  # fmt: skip
+    """Trees on the root of scaled targets (J,), and their leaves."""
+    trees = grow_trees(table, np.sqrt(scaled), item, growth, seed)
+    return Forest(trees, Leaves.of(trees, scaled, rows), by_mean)
 
 
 def _items(panel: Panel) -> Ints:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,46 +20,81 @@ def log_units(expected: NDArray[Any]) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class Stratum:
-    """The trees of one span, their leaves, and with two stages the mean that scales them."""
+class Forest:
+    """Trees of one span and their leaves; `by_mean` says that leaves keep targets over expected units."""
 
-    span: int
     trees: Trees
     leaves: Leaves
+    by_mean: bool
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays by name, to be stored."""
+        return {**self.trees.arrays(), **self.leaves.arrays(), "by_mean": np.array(self.by_mean)}
+
+    @classmethod
+    def of(cls, file: dict[str, NDArray[Any]]) -> Self:
+        """Inverse of `arrays`."""
+        trees = Trees(**{name: file[name] for name in Trees.__dataclass_fields__})
+        leaves = Leaves(**{name: file[name] for name in Leaves.__dataclass_fields__})
+        return cls(trees, leaves, bool(file["by_mean"]))
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """The forests of one span, whose quantiles are averaged level by level, and with two stages the expected mean."""
+
+    span: int
+    forests: tuple[Forest, ...]
     mean: Mean | None = None
 
     def quantiles(
         self, features: NDArray[np.float32], levels: tuple[float, ...], size: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Quantiles (J, Q) and means (J,) of rows of features (J, F), with units of 1 (J,)."""
-        seen, size = self.seen(features, size)
-        return self.leaves.quantiles(self.trees.leaves(seen), levels, size)
+        seen, sizes = self.seen(features, size)
+        found = [
+            forest.leaves.quantiles(forest.trees.leaves(seen), levels, own)
+            for forest, own in zip(self.forests, sizes, strict=True)
+        ]
+        values, mean = found[0]
+        for more, other in found[1:]:
+            values, mean = values + more, mean + other
+        n = np.float32(len(found))
+        return values / n, mean / n
 
     def seen(
         self, features: NDArray[np.float32], size: NDArray[Any]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What the trees read, and what 1 in a leaf is worth in units (J,); the expected units are read too."""
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """What the trees read (J, F), and what 1 in a leaf of each forest is worth in units (J,).
+
+        With two stages the expected units are read too.
+        """
+        size = size.astype(np.float32)
         if self.mean is None:
-            return features, size.astype(np.float32)
+            return features, [size for _ in self.forests]
         expected = (size * self.mean.of(features)).astype(np.float32)
-        return np.column_stack([features, log_units(expected)]), expected
+        seen = np.column_stack([features, log_units(expected)])
+        return seen, [expected if forest.by_mean else size for forest in self.forests]
 
     def save(self, path: Path) -> None:
         """Write one file of arrays."""
-        arrays: dict[str, Any] = {**self.trees.arrays(), **self.leaves.arrays()}
-        for k, member in enumerate(self.mean.members if self.mean else ()):
-            arrays |= {f"mean{k}_{name}": array for name, array in member.arrays().items()}
+        members = self.mean.members if self.mean else ()
+        arrays: dict[str, Any] = {
+            f"forest{k}_{name}": each for k, f in enumerate(self.forests) for name, each in f.arrays().items()
+        }
+        arrays |= {f"mean{k}_{name}": each for k, m in enumerate(members) for name, each in m.arrays().items()}
         np.savez(path, **arrays)
 
     @classmethod
-    def load(cls, path: Path, span: int) -> "Stratum":
+    def load(cls, path: Path, span: int) -> Self:
         """Inverse of `save`; raises what reading raises where the file is not whole."""
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            trees = Trees(**{name: file[name] for name in Trees.__dataclass_fields__})
-            leaves = Leaves(**{name: file[name] for name in Leaves.__dataclass_fields__})
-            n_members = sum(name.endswith("_roots") for name in file.files)
-            members = tuple(
-                Boosted(**{name: file[f"mean{k}_{name}"] for name in Boosted.__dataclass_fields__})
-                for k in range(n_members)
-            )
-        return cls(span, trees, leaves, Mean(members) if members else None)
+            parts: dict[str, dict[str, Any]] = {}
+            for name in file.files:
+                part, _, own = name.partition("_")
+                parts.setdefault(part, {})[own] = file[name]
+        forests = tuple(Forest.of(part) for name, part in parts.items() if name.startswith("forest"))
+        members = tuple(Boosted(**part) for name, part in parts.items() if name.startswith("mean"))
+        if not forests:
+            raise KeyError("no forest in it")
+        return cls(span, forests, Mean(members) if members else None)
