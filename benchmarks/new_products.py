@@ -1,12 +1,14 @@
 """Products with no history: the forest against what launches of their department did, strict in time.
 
-    python benchmarks/new_products.py [MODEL] [SETTING=VALUE ...] [--seeds N]
+    python benchmarks/new_products.py [MODEL] [SETTING=VALUE ...] [--seeds N] [--others]
 
 M5 sample. At six dates half a year apart (d_365 .. d_1275) everything is learned from what happened by then, without
 any series of an item of which a series begins in the half year after. Each such series is forecast from the day before
 its first sale, 56 days, nine levels. WQL, and the pinball loss over the series' mean change from day to day (of its
 whole history), mean of series; differences are to the profile of launches of the department. "with the department's" is
 the mean of both quantiles, what a `blend` with a `patchwork` of that group says of a product without history.
+`--others` (of `sqrf`): trees learn from the same rows, and what the item's other stores sold by that date is read as a
+feature when it is forecast, as it would be by anyone who sells it elsewhere already.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import m5_data
+from shelfcast.data.features import Features
 from shelfcast.data.panel import Panel
 from shelfcast.horizons import per_period
 from shelfcast.models.base import M5_LEVELS
@@ -49,9 +52,8 @@ def sold(panel: Panel) -> NDArray[np.float64]:
     return np.stack([panel.demand[begin : begin + DAYS] for begin in panel.indptr[:-1]]).astype(np.float64)
 
 
-def learned(panel: Panel, rest: Panel, date: int, name: str, settings: dict[str, Any], seed: int) -> Values:
-    """(N, 56, Q) of a forecaster learned by a date, asked on the day before each series begins."""
-    model = forecaster(name, horizons=DAYS, levels=M5_LEVELS, **settings).fit(rest.as_of(date), seed=seed)
+def learned(panel: Panel, model: Any) -> Values:
+    """(N, 56, Q) of a fitted forecaster, asked on the day before each series begins."""
     out = np.empty((panel.n_series, DAYS, len(M5_LEVELS)))
     for start in np.unique(panel.start):
         mine = np.flatnonzero(panel.start == start)
@@ -73,6 +75,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="first of the six dates, to choose settings on some")
     parser.add_argument("--dates", type=int, default=len(DATES), help="how many of them")
+    parser.add_argument("--others", action="store_true", help="read the history of the item's other stores")
     asked = parser.parse_args()
     if not m5_data.FOLDER.is_dir():
         print("skipped: the M5 sample is not there; it is expected in ../shared/data/m5 beside the project")
@@ -92,7 +95,11 @@ def main() -> int:
             profile = LaunchProfile.learn(rest.as_of(date), HORIZONS, M5_LEVELS, group)
             said.setdefault(f"launches of the {group or 'chain'}", []).append(profile.values[profile.of(new)])
         for seed in range(asked.seeds):
-            made = learned(new, rest, date, asked.model, settings, seed)
+            model: Any = forecaster(asked.model, horizons=DAYS, levels=M5_LEVELS, **settings)
+            model.fit(rest.as_of(date), seed=seed)
+            if asked.others:
+                model.features_ = Features.learn(panel.as_of(date))
+            made = learned(new, model)
             said.setdefault(f"{asked.model}, seed {seed}", []).append(made)
             both = (made + said["launches of the department"][-1]) / 2
             said.setdefault(f"   seed {seed}, with the department's", []).append(both)
