@@ -96,5 +96,5 @@ class Stratum:
         forests = tuple(Forest.of(part) for name, part in parts.items() if name.startswith("forest"))
         members = tuple(Boosted(**part) for name, part in parts.items() if name.startswith("mean"))
         if not forests:
-            raise KeyError("no forest in it")
+            raise ValueError("no forest in it")
         return cls(span, forests, Mean(members) if members else None)
