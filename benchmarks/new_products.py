@@ -77,6 +77,8 @@ def main() -> int:
     parser.add_argument("--dates", type=int, default=len(DATES), help="how many of them")
     parser.add_argument("--others", action="store_true", help="read the history of the item's other stores")
     asked = parser.parse_args()
+    if asked.others and asked.model != "sqrf":
+        parser.error(f"--others reads features of a forest; expected the model sqrf, got {asked.model}")
     if not m5_data.FOLDER.is_dir():
         print("skipped: the M5 sample is not there; it is expected in ../shared/data/m5 beside the project")
         return 0

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from shelfcast.data.groups import launched
-from shelfcast.errors import ConfigError, NotFittedError
+from shelfcast.errors import ConfigError, NotFittedError, StoreError
 from shelfcast.horizons import Horizon
 from shelfcast.models.binning import Bins, Table
 from shelfcast.models.boosting import FLOOR, boosted, held_out_mean
@@ -195,3 +195,13 @@ def test_two_stages_average_a_forest_over_the_mean_and_one_over_the_size(n_trees
     model.save(tmp_path / "model")
     loaded = QuantileForest.load(tmp_path / "model").strata_[1]
     np.testing.assert_array_equal(loaded.quantiles(features, (0.1, 0.9), size)[0], found)
+
+
+def test_a_forest_saved_in_the_form_before_is_refused(shop_panel, tmp_path):
+    """That form had no names of forests before those of arrays."""
+    QuantileForest(HORIZONS, (0.5,), **SMALL).fit(shop_panel).save(tmp_path)
+    with np.load(tmp_path / "span-1.npz") as file:
+        old = {name.removeprefix("forest0_"): file[name] for name in file.files}
+    np.savez(tmp_path / "span-1.npz", **old)
+    with pytest.raises(StoreError, match=r"no forest in it.*fit.* again"):
+        QuantileForest.load(tmp_path)

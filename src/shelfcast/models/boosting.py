@@ -1,4 +1,4 @@
-"""Boosted trees for a positive mean: the scale of the forest's second stage.
+"""Boosted trees for a positive mean: the first stage of a two-stage forest.
 
 Gradient boosting of the Poisson quasi-likelihood with a log link (Friedman 2001; the estimate is consistent for any
 positive mean): a round grows a small tree on some rows and features by the drop of the likelihood's quadratic model,

@@ -1,7 +1,8 @@
 """What a forest's forecast leans on: the past cases that weigh most in it.
 
 A quantile of the forest is one of a weighted sample of past demand (Meinshausen 2006): a row that a reached leaf keeps
-weighs one over the rows kept there, times one over the trees. Leads that ended on the same periods are one case.
+weighs one over the rows kept there, times one over the trees of its forest and over the forests. Leads that ended on
+the same periods are one case.
 """
 
 from dataclasses import dataclass

@@ -52,8 +52,8 @@ class QuantileForest:
     n_rows : training rows drawn, at most; memory and time follow it, not the panel.
     n_trees, min_leaf, n_kept : trees of each span, rows of the smallest leaf, rows that a leaf keeps.
     item_share, feature_share : of items and features that one tree sees.
-    two_stage : whether a boosted mean comes first: all trees read what it expects, and half of them know what scatters
-        around it.
+    two_stage : whether a boosted mean comes first: all trees read what it expects, and half of them keep what
+        scatters around it, the other half what scatters around the scale.
     """
 
     horizons: tuple[Horizon, ...]
@@ -143,10 +143,8 @@ class QuantileForest:
         if not self.two_stage:
             return Stratum(span, (_forest(table, target, made.rows, item, self._growth, seed, False),))
         mean, expected = held_out_mean(table, target, made.rows.origin + made.rows.lead + 1, block, rng)
-        table, half = (
-            table.with_column(log_units(made.size * expected)),
-            replace(self._growth, n_trees=self.n_trees // 2),
-        )
+        table = table.with_column(log_units(made.size * expected))
+        half = replace(self._growth, n_trees=self.n_trees // 2)
         rest = replace(half, n_trees=self.n_trees - half.n_trees)
         forests = [_forest(table, target / expected, made.rows, item, rest, seed, True)]
         if half.n_trees:

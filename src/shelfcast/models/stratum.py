@@ -56,11 +56,10 @@ class Stratum:
             forest.leaves.quantiles(forest.trees.leaves(seen), levels, own)
             for forest, own in zip(self.forests, sizes, strict=True)
         ]
-        values, mean = found[0]
-        for more, other in found[1:]:
-            values, mean = values + more, mean + other
-        n = np.float32(len(found))
-        return values / n, mean / n
+        if len(found) == 1:
+            return found[0]
+        values, means = zip(*found, strict=True)
+        return np.mean(values, axis=0), np.mean(means, axis=0)
 
     def seen(
         self, features: NDArray[np.float32], size: NDArray[Any]
