@@ -8,8 +8,11 @@ same day from one origin to the next) and EV (excess volatility) are of products
 `--from DAY` freezes at another day, to choose settings on earlier origins. "covers" are P(y < q) .. P(y <= q) of
 products at .165 .5 .835 .975 in whole units, of the last seed. `--combine N` also scores the mean of what the same
 network said of a day at its latest N origins a week apart; `--products` leaves levels 1 to 9 out of training (and A9);
-`--asked LEVEL ...` asks for other levels than those of training and prints what they and the totals' cover. At the end
-stand the cost of a training step and its share of the machine's rate of matrix products, as `net_costs.py` takes them.
+`--asked LEVEL ...` asks for other levels than those of training and prints what they and the totals' cover. With
+`--repair N` a network frozen at DAY forecasts N weeks before the nine origins begin, and what is asked for is shown
+after the conformal repair, too, learned at each origin, by level of aggregation, from earlier weeks whose outcomes were
+known. At the end stand the cost of a training step and its share of the machine's rate of matrix products, as
+`net_costs.py` takes them.
 """
 
 import argparse
@@ -29,12 +32,14 @@ import m5_data
 import net_costs
 from attention import scored
 from leaderboard import coverage
+from shelfcast.conformal import by_segment, walked
 from shelfcast.data.panel import Panel
 from shelfcast.evaluation import calibration, evaluate
 from shelfcast.forecast import Forecast
 from shelfcast.models.base import M5_LEVELS
 from shelfcast.models.combined import Combined
 from shelfcast.models.table import forecaster
+from shelfcast.segments import segments
 
 TOTALS = slice(-154, None)
 COLUMNS = ("L12", "r", "A9", "WQL", "revision", "EV", "fit s", "predict")
@@ -65,11 +70,12 @@ def learned(given: argparse.Namespace) -> Panel:
 
 def forecasts(given: argparse.Namespace, settings: dict[str, Any], seed: int) -> list[tuple[Forecast, float, float]]:
     """Forecasts of a network and CPU seconds of `fit` and `predict`; then, if asked for, of its combined origins."""
-    origins = tuple(m5_data.period(given.day + 7 * week) for week in range(9))
+    weeks = tuple(m5_data.period(given.day + 7 * week) for week in range(given.repair + 9))
+    origins = weeks[given.repair :]
     panel = learned(given)
     model = forecaster(given.model, horizons=28, levels=M5_LEVELS, **settings)
     begin = time.process_time()
-    model.fit(panel.as_of(origins[0]), seed=seed)
+    model.fit(panel.as_of(weeks[0]), seed=seed)
     fit = time.process_time() - begin
     models = [model]
     if given.combine > 1:
@@ -80,7 +86,13 @@ def forecasts(given: argparse.Namespace, settings: dict[str, Any], seed: int) ->
         made.append((each.predict(panel, origins), fit, time.process_time() - begin))
     if given.asked:
         model.levels = tuple(given.asked)
-        covered(model.predict(panel, origins))
+        asked = model.predict(panel, weeks)
+        covered(asked.at(origins))
+        if given.repair:
+            pairs = walked(asked, panel, by_segment("aggregate", segments))
+            assert pairs is not None
+            print("repaired")
+            covered(pairs[1].at(origins))
     return made
 
 
@@ -101,6 +113,7 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--combine", type=int, default=1, help="origins a week apart that are averaged")
     parser.add_argument("--asked", type=float, nargs="*", default=[], help="levels that were not trained")
+    parser.add_argument("--repair", type=int, default=0, help="weeks before the origins that a repair learns from")
     parser.add_argument("--products", action="store_true", help="leave levels 1 to 9 out")
     parser.add_argument("--from", dest="day", type=int, default=m5_data.ORIGIN_DAYS[0], help="day of the first origin")
     given = parser.parse_args()

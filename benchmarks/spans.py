@@ -36,7 +36,7 @@ def table(title: str, panel: Panel, origins: Sequence[int], levels: Sequence[flo
 
 def main() -> None:
     """Print the tables."""
-    shop = Panel.from_frame(sample("sales"), Schema(demand="units", price="price"))
+    shop = Panel.from_frame(sample("sales"), Schema(demand="units", paid="price"))
     table("web shop, before Christmas", shop, rolling_origins(shop, 6, 7, 28), DEMO_LEVELS)
     table("web shop, 26 weeks earlier", shop, [o - 182 for o in rolling_origins(shop, 6, 7, 28)], DEMO_LEVELS)
     if m5_data.FOLDER.is_dir():

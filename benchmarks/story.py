@@ -88,7 +88,6 @@ GENERATIONS = (
     Entry("mqtransformer", learned=True, settings={"features": True, "align": "none", "steps": 2_000}),
     Entry("blend", learned=True, settings={"members": ["mq-cnn", "mq-fnn", "sqrf"]}),
 )
-YOUNG_NET = {"left_out": ["calendar"]}  # less than two years of days: the calendar would be learned by heart
 PEERS = (Entry("lightgbm", learned=True), Entry("statsforecast"))
 WEEKLY_NET = {"dropout": 0.25, "weight_decay": 0.03, "average": 0.995, "weight_power": 0.25}
 FREE = {"consistency": 0.0}  # forecasts may move: docs/log-attention.md
@@ -123,9 +122,8 @@ def _sets() -> dict[str, DataSet]:
         "shop": DataSet(
             "Web shop (the embedded sample), daily", None, weekly_data.web_shop, 14, shop,
             _every(shop, 4, 7), _every(shop + 35, 4, 7),
-            {"patchwork": {"group": "theme"}, "mq-cnn": YOUNG_NET | {"steps": 1_000},
-             "mqtransformer": YOUNG_NET | {"steps": 700}, "mq-fnn": YOUNG_NET | {"steps": 1_000},
-             "mq-rnn": YOUNG_NET | {"steps": 1_300}},
+            {"patchwork": {"group": "theme"}, "mq-cnn": {"steps": 1_000}, "mqtransformer": {"steps": 700},
+             "mq-fnn": {"steps": 1_000}, "mq-rnn": {"steps": 1_300}},
             {"seasonal-naive": 2, "season-profile": 2, "patchwork": 30, "forest-point": 40, "sqrf": 25, "rnn-point": 20,
              "rnn-distribution": 20, "mq-fnn": 35, "mq-rnn": 35, "mq-cnn": 35, "mqtransformer": 40, "lightgbm": 50,
              "statsforecast": 240},

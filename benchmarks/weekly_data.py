@@ -24,7 +24,7 @@ def web_shop() -> Panel:
     """The products of the embedded sample without their price, which is what was paid: it tells of the sale itself."""
     with as_file(files("shelfcast.data") / "sample") as folder:
         config, root = read_config(folder / "demo.toml")
-        sales = config.sales.model_copy(update={"price": None})
+        sales = config.sales.model_copy(update={"paid": None})
         plain = config.model_copy(update={"totals": (), "sales": sales, "orders": None})
         return products(load_panel(Run(plain, root, datetime(2026, 1, 1), data=folder)))
 

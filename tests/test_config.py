@@ -217,11 +217,13 @@ def test_schema_has_all_that_the_section_has():
         "sold_out": "e",
     }  # fmt: skip
     config = check_config({"sales": sales})
-    assert set(sales) | {"url", "sql"} == set(SalesConfig.model_fields)
+    assert set(sales) | {"url", "sql", "paid"} == set(SalesConfig.model_fields)
     schema = config.sales.schema_()
     assert schema.columns == ("i", "l", "d", "y", "s", "p", "f", "k", "v", "e", "c")
     assert (schema.negatives, schema.absent) == (Negatives.NET, Absent.UNOBSERVED)
     assert (schema.in_stock_from, schema.longest_gap, schema.from_first_sale) == (0.9, 3, True)
+    paid = check_config({"sales": {"path": "a", "paid": "p"}}).sales.schema_()
+    assert (paid.price, paid.paid, paid.past) == (None, "p", ("p",))
 
 
 def test_horizons_of_every_spelling():

@@ -65,6 +65,11 @@ def test_appending_is_packing(absent, first_sale, cut, revised):
     same(*both(table(), schema, cut, revised))
 
 
+def test_a_paid_price_stays_as_last_known_from_the_old_rows_on():
+    gaps = pl.when((pl.col("day") > 85) & (pl.col("day") < 97)).then(None).otherwise(pl.col("price"))
+    same(*both(table().with_columns(price=gaps), replace(shop.SCHEMA, price=None, paid="price"), 92, 2))
+
+
 def test_zeros_before_a_first_sale_go_when_there_is_one():
     frame = table()
     zeros = frame.filter(pl.col("item") == "item-00").with_columns(

@@ -169,10 +169,10 @@ def series_scale(panel: Panel, origin: int, *, power: int = 1) -> Array:
 
 def dollar_sales(panel: Panel, origin: int, n_periods: int = WEIGHT_PERIODS) -> Array:
     """(N,) demand times price over the last periods up to an origin, in money; an unknown price counts as 0."""
-    if panel.names.price is None:
+    price = panel.price_window(origin - n_periods + 1, origin)
+    if price is None:
         raise ConfigError("weights", "expected weights of the series or a panel with a price; got neither")
     demand, _ = panel.window(origin - n_periods + 1, origin)
-    price = panel.known_window(origin - n_periods + 1, origin)[..., panel.names.known.index(panel.names.price)]
     return np.asarray((demand * np.nan_to_num(price)).sum(axis=1, dtype=np.float64))
 
 

@@ -73,6 +73,7 @@ class SalesConfig(TableConfig):
     in_stock_from: float = Field(0.5, ge=0, le=1)
     sold_out: str | None = None
     price: str | None = None
+    paid: str | None = None
     promotions: dict[str, PromotionKind] = {}
     past: tuple[str, ...] = ()
     known: tuple[str, ...] = ()

@@ -151,7 +151,7 @@ path = {toml_text(path)}
 {_line("date", roles.get("date"), "label of the period", True)}
 {_line("demand", roles.get("demand"), "units", True)}
 {_line("in_stock", roles.get("in_stock"), "flag or fraction; under 0.5 the period is not counted as demand")}
-{_line("price", roles.get("price"), "known ahead where rows reach past the last sale")}
+{_line("price", roles.get("price"), "planned ahead; `paid = ...` where it is known only afterwards")}
 # past = []                       # known up to the origin only, as page views
 # known = []                      # further columns known ahead
 # static = []                     # columns of a product or place in this table

@@ -228,9 +228,8 @@ def _outside(kind: str, segment: str, measure: str, said: str, values: Array, ma
 
 def _weekly_price(panel: Panel, first: int, n_weeks: int, length: int) -> Array | None:
     """(N, weeks) price of the last period of each week; NaN where unknown."""
-    if panel.names.price is None:
+    daily = panel.price_window(first, panel.last)
+    if daily is None:
         return None
-    at = panel.names.known.index(panel.names.price)
-    known = panel.known_window(first, panel.last)[..., at].astype(np.float64)
-    prices = known.reshape(len(known), n_weeks, length)[..., -1]
+    prices = daily.astype(np.float64).reshape(len(daily), n_weeks, length)[..., -1]
     return np.where(prices > 0, prices, np.nan)

@@ -172,7 +172,7 @@ def _chosen(
     metrics: Iterable[str] | None, forecast: Forecast, panel: Panel, weights: ArrayLike | None
 ) -> list[Metric]:  # fmt: skip
     """Metrics asked for, checked; else all there is something to weigh with or to compare with."""
-    weighed, revised = weights is not None or panel.names.price, has_revisions(forecast)
+    weighed, revised = weights is not None or panel.prices is not None, has_revisions(forecast)
     if metrics is None:
         return [m for m in Metric if (weighed or m not in WEIGHTED) and (revised or m not in OF_REVISIONS)]
     names = [m.value for m in Metric]

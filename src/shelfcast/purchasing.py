@@ -182,9 +182,9 @@ def _economics(settings: OrdersConfig, panel: Panel) -> Economics:
 
 def _latest_price(panel: Panel) -> Array | None:
     """(N,) the last price of each series up to the panel's last period; the median of all where a series has none."""
-    if panel.names.price is None:
+    price = panel.prices
+    if price is None:
         return None
-    price = panel.known[:, panel.names.known.index(panel.names.price)]
     rows = np.flatnonzero(~np.isnan(price) & (panel.row_periods() <= panel.last))
     if not len(rows):
         return None

@@ -99,7 +99,10 @@ def _aggregate(panel: Panel, columns: tuple[str, ...], lag: int) -> Panel:
     demand = np.bincount(cell, weights=panel.demand, minlength=n_cells)
     weights = _lagged_revenue(panel, lag)
     known = [_weighted_mean(cell, panel.known[:, j], weights, n_cells) for j in range(panel.known.shape[1])]
-    past = [_sum(cell, panel.past[:, j], n_cells) for j in range(panel.past.shape[1])]
+    past = [
+        _weighted_mean(cell, values, weights, n_cells) if name == panel.names.paid else _sum(cell, values, n_cells)
+        for name, values in zip(panel.names.past, panel.past.T, strict=True)
+    ]
     _, at = np.unique(member, return_index=True)
     return replace(
         panel,
@@ -154,9 +157,7 @@ def _lagged_revenue(panel: Panel, lag: int) -> NDArray[np.float64]:
     Units where the panel has no price. Equal weights where nothing was sold yet. Summed in whole millionths (2^-20), so
     that what another series sells later cannot change a rounding error.
     """
-    price = np.ones(len(panel.demand))
-    if panel.names.price is not None:
-        price = np.nan_to_num(panel.known[:, panel.names.known.index(panel.names.price)].astype(np.float64))
+    price = np.ones(len(panel.demand)) if panel.prices is None else np.nan_to_num(panel.prices.astype(np.float64))
     running = np.concatenate(([0], np.cumsum(np.rint(panel.demand * price * _TICKS).astype(np.int64))))
     first = np.repeat(panel.indptr[:-1], panel.lengths)
     end = np.maximum(np.arange(len(panel.demand)) - lag + 1, first)

@@ -82,10 +82,10 @@ def _unknown(old: Panel, new: Panel) -> list[tuple[str, str]]:
 
 def _prices(old: Panel, new: Panel) -> list[tuple[str, str]]:
     """The median change of price between the last old and the last new period."""
-    if new.names.price is None:
+    earlier, latest = (new.price_window(p, p) for p in (old.last, new.last))
+    if earlier is None or latest is None:
         return []
-    at = new.names.known.index(new.names.price)
-    before, now = (new.known_window(p, p)[:, 0, at].astype(np.float64) for p in (old.last, new.last))
+    before, now = earlier[:, 0].astype(np.float64), latest[:, 0].astype(np.float64)
     both = (before > 0) & (now > 0)
     if not both.any():
         return []

@@ -56,7 +56,7 @@ def pack(
     _refuse_duplicates(rows, layout, index, sales)
     observed = _observed(rows, layout, schema)
     rows.demand[~observed] = 0
-    rows.past[ragged_tails(layout.indptr, layout.last + 1 - layout.start)] = np.nan  # no origin can know them
+    _settle_past(rows.past, layout, schema)
     if schema.negatives is not Negatives.REFUSE:
         np.maximum(rows.demand, 0, out=rows.demand)
     if known is not None:
@@ -65,6 +65,7 @@ def pack(
         past=schema.past,
         known=schema.known_columns,
         price=schema.price,
+        paid=schema.paid,
         promotions=tuple(schema.promotions),
         categories={**sales.categories, **(known.categories if known else {})},
         sold_out=schema.sold_out,
@@ -375,11 +376,23 @@ def _fill_known(known: NDArray[np.float32], indptr: Ints, names: FeatureNames) -
     for j, name in enumerate(names.known):
         if name in names.promotions:
             np.nan_to_num(known[:, j], copy=False)
-            continue
-        for begin, end in _spans_of_rows(indptr):
-            column = known[indptr[begin] : indptr[end], j]
-            if np.isnan(column).any():
-                column[:] = _filled(column, indptr[begin : end + 1] - indptr[begin])
+        else:
+            _fill_forward(known, j, indptr)
+
+
+def _settle_past(past: NDArray[np.float32], layout: _Layout, schema: Schema) -> None:
+    """What was paid stays as last known; what no origin can know is hidden."""
+    if schema.paid is not None:
+        _fill_forward(past, schema.past.index(schema.paid), layout.indptr)
+    past[ragged_tails(layout.indptr, layout.last + 1 - layout.start)] = np.nan
+
+
+def _fill_forward(values: NDArray[np.float32], j: int, indptr: Ints) -> None:
+    """Fill the gaps of a column with what was last known in the series, in pieces."""
+    for begin, end in _spans_of_rows(indptr):
+        column = values[indptr[begin] : indptr[end], j]
+        if np.isnan(column).any():
+            column[:] = _filled(column, indptr[begin : end + 1] - indptr[begin])
 
 
 def _spans_of_rows(indptr: Ints) -> Iterator[tuple[int, int]]:

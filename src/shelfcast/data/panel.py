@@ -41,7 +41,8 @@ class FeatureNames:
     """Names of the columns of `past` and `known`, and the categories behind coded known columns.
 
     `promotions` names the known columns that mean a promotion where they are above zero; `price` the price column;
-    `sold_out` the past column that is above zero where the period ended without stock.
+    `sold_out` the past column that is above zero where the period ended without stock; `paid` the past column of prices
+    that were not known ahead.
     """
 
     past: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class FeatureNames:
     promotions: tuple[str, ...] = ()
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sold_out: str | None = None
+    paid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -270,6 +272,23 @@ class Panel:
         flags = self.past[:, self.names.past.index(self.names.sold_out)]
         return np.asarray((flags[rows] > 0) & self.observed[rows] & inside)
 
+    @property
+    def prices(self) -> NDArray[np.float32] | None:
+        """(R,) what a unit costs in each row: as known ahead, or as paid; NaN where unknown, None where never told."""
+        for name, names, values in ((self.names.price, self.names.known, self.known),
+                                    (self.names.paid, self.names.past, self.past)):  # fmt: skip
+            if name is not None:
+                return values[:, names.index(name)]
+        return None
+
+    def price_window(self, first: int, last: int) -> NDArray[np.float32] | None:
+        """(N, n) prices over the periods `first` to `last`, NaN where there is none; None without prices."""
+        prices = self.prices
+        if prices is None:
+            return None
+        rows, inside = self._rows(first, last)
+        return np.where(inside, prices[rows], np.float32(np.nan)) if len(prices) else np.full(rows.shape, np.nan, "f4")
+
     def history(self, origin: int, n_periods: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Demand (N, n) and observed (N, n) of the `n_periods` up to `origin`, as `as_of(origin)` would show them.
 
@@ -373,6 +392,7 @@ class Panel:
             past=tuple(stored["past"]),
             known=tuple(stored["known"]),
             price=stored["price"],
+            paid=stored.get("paid"),
             promotions=tuple(stored["promotions"]),
             categories={key: tuple(value) for key, value in stored["categories"].items()},
             sold_out=stored.get("sold_out"),

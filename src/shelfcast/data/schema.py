@@ -56,6 +56,7 @@ class Schema:
     sold_out : flag of periods that began with stock and ended without: what was sold is a lower bound on demand, and
         is completed to what is to be expected above it (`censoring`); kept as a past column too.
     price : unit price, known ahead.
+    paid : unit price known only afterwards: what was paid. It tells what units are worth, and of the past.
     promotions : column name -> kind.
     past : numeric columns known up to the origin only.
     known : further numeric columns known ahead.
@@ -73,6 +74,7 @@ class Schema:
     in_stock: str | None = None
     sold_out: str | None = None
     price: str | None = None
+    paid: str | None = None
     promotions: Mapping[str, PromotionKind] = field(default_factory=dict)
     past: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
@@ -86,8 +88,12 @@ class Schema:
     in_stock_from: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.sold_out is not None and self.sold_out not in self.past:
-            object.__setattr__(self, "past", (*self.past, self.sold_out))
+        if self.price is not None and self.paid is not None:
+            advice = "name the one that tells what units are worth; the other can be a known or a past column"
+            raise ConfigError("schema", f"two columns of prices: '{self.price}' ahead, '{self.paid}' paid", advice)
+        for name in (self.paid, self.sold_out):
+            if name is not None and name not in self.past:
+                object.__setattr__(self, "past", (*self.past, name))
         columns = self.columns
         repeated = sorted({name for name in columns if columns.count(name) > 1})
         if repeated:

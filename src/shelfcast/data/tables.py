@@ -211,7 +211,7 @@ def _roles(schema: Schema) -> list[Column]:
     others = {schema.price: Kind.PRICE} if schema.price else {}
     others |= {column: PROMOTIONS[kind] for column, kind in schema.promotions.items()}
     others |= dict.fromkeys(schema.known, Kind.NUMBER)
-    others |= dict.fromkeys(schema.past, Kind.PAST)
+    others |= {column: Kind.PRICE if column == schema.paid else Kind.PAST for column in schema.past}
     others |= dict.fromkeys(schema.static, Kind.STATIC)
     taken = sorted({role.name for role in named} & set(others))
     if taken:

@@ -27,9 +27,10 @@ from shelfcast.data.packing import (
     _scatter,
     _scatter_known,
     _SeriesIndex,
+    _settle_past,
     _spans_of_rows,
 )
-from shelfcast.data.panel import Calendar, Panel, ragged_tails
+from shelfcast.data.panel import Calendar, Panel
 from shelfcast.data.schema import Absent, Negatives, Schema
 from shelfcast.data.tables import DemandTable, infer_types
 
@@ -102,7 +103,7 @@ def update(
     _copy_heads(
         panel, old, kept, layout, {"demand": demand, "observed": observed, "past": rows.past, "known": rows.known}
     )
-    rows.past[ragged_tails(layout.indptr, layout.last + 1 - layout.start)] = np.nan
+    _settle_past(rows.past, layout, schema)
     if ahead is not None:
         _scatter_known(rows, layout, index, ahead)
     names = replace(panel.names, categories=codes)

@@ -100,10 +100,8 @@ def _classified(seen: Panel) -> pl.DataFrame:
 
 def _price(seen: Panel) -> NDArray[np.float64]:
     """(N,) price at the origin; 1 where there is none."""
-    if seen.names.price is None:
-        return np.ones(seen.n_series)
-    column = seen.known_window(seen.last, seen.last)[:, 0, seen.names.known.index(seen.names.price)]
-    return np.nan_to_num(column, nan=1.0).astype(np.float64)
+    prices = seen.price_window(seen.last, seen.last)
+    return np.ones(seen.n_series) if prices is None else np.nan_to_num(prices[:, 0], nan=1.0).astype(np.float64)
 
 
 def _is_seasonal(seen: Panel) -> NDArray[np.bool_]:

@@ -62,10 +62,8 @@ class Facts:
 def _of_rows(panel: Panel) -> tuple[Array, Array]:
     """Mean step and what was sold (N,) of a piece."""
     y, seen = panel.demand.astype(np.float64), panel.observed
-    price = np.ones(len(y))
-    if panel.names.price is not None:
-        column = panel.known[:, panel.names.known.index(panel.names.price)].astype(np.float64)
-        price = np.where(np.isfinite(column) & (column > 0), column, 1.0)
+    column = panel.prices
+    price = np.ones(len(y)) if column is None else np.where(column > 0, column, 1.0).astype(np.float64)
     series = panel.row_series()
     pair = np.zeros(len(y), dtype=bool)
     pair[1:] = seen[1:] & seen[:-1] & (series[1:] == series[:-1])

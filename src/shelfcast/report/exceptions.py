@@ -43,7 +43,5 @@ def exceptions(inputs: ReportInputs, found: list[Attention]) -> list[Attention]:
 
 def latest_price(panel: Panel) -> Array | None:
     """(N,) latest known price up to the last period with demand; NaN where there is none, None without prices."""
-    if panel.names.price is None:
-        return None
-    known = panel.known_window(panel.last, panel.last)[:, 0, panel.names.known.index(panel.names.price)]
-    return np.where(known > 0, known, np.nan).astype(np.float64)
+    prices = panel.price_window(panel.last, panel.last)
+    return None if prices is None else np.where(prices[:, 0] > 0, prices[:, 0], np.nan).astype(np.float64)

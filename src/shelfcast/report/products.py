@@ -125,9 +125,9 @@ def listing(inputs: ReportInputs) -> Listing:
     products, _ = series_levels(panel)
     demand, _ = panel.window(panel.last - HISTORY[panel.frequency.unit] + 1, panel.last)
     value = demand.sum(axis=1, dtype=np.float64)
-    if panel.names.price is not None and panel.names.price in panel.names.known:
-        prices = panel.known_window(panel.last, panel.last)[:, 0, panel.names.known.index(panel.names.price)]
-        value = value * np.where(np.isfinite(prices), prices, 1.0)
+    prices = panel.price_window(panel.last, panel.last)
+    if prices is not None:
+        value = value * np.where(np.isfinite(prices[:, 0]), prices[:, 0], 1.0)
     places = np.flatnonzero(products)
     places = places[np.argsort(-value[places], kind="stable")]
     return Listing(places, min(len(places), max(inputs.max_products, 0)))
