@@ -9,8 +9,8 @@ same day from one origin to the next) and EV (excess volatility) are of products
 products at .165 .5 .835 .975 in whole units, of the last seed. `--combine N` also scores the mean of what the same
 network said of a day at its latest N origins a week apart; `--products` leaves levels 1 to 9 out of training (and A9);
 `--asked LEVEL ...` asks for other levels than those of training and prints what they and the totals' cover. With
-`--repair N` a network frozen at DAY forecasts N weeks before the nine origins begin, and what is asked for is shown
-after the conformal repair, too, learned at each origin, by level of aggregation, from earlier weeks whose outcomes were
+`--repair N` a network frozen N weeks earlier forecasts those weeks, and what is asked for is shown after the conformal
+repair, too, learned at each origin, by level of aggregation, from that one's weeks and its own whose outcomes were
 known. At the end stand the cost of a training step and its share of the machine's rate of matrix products, as
 `net_costs.py` takes them.
 """
@@ -35,7 +35,7 @@ from leaderboard import coverage
 from shelfcast.conformal import by_segment, walked
 from shelfcast.data.panel import Panel
 from shelfcast.evaluation import calibration, evaluate
-from shelfcast.forecast import Forecast
+from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.models.base import M5_LEVELS
 from shelfcast.models.combined import Combined
 from shelfcast.models.table import forecaster
@@ -70,12 +70,11 @@ def learned(given: argparse.Namespace) -> Panel:
 
 def forecasts(given: argparse.Namespace, settings: dict[str, Any], seed: int) -> list[tuple[Forecast, float, float]]:
     """Forecasts of a network and CPU seconds of `fit` and `predict`; then, if asked for, of its combined origins."""
-    weeks = tuple(m5_data.period(given.day + 7 * week) for week in range(given.repair + 9))
-    origins = weeks[given.repair :]
+    origins = tuple(m5_data.period(given.day + 7 * week) for week in range(9))
     panel = learned(given)
     model = forecaster(given.model, horizons=28, levels=M5_LEVELS, **settings)
     begin = time.process_time()
-    model.fit(panel.as_of(weeks[0]), seed=seed)
+    model.fit(panel.as_of(origins[0]), seed=seed)
     fit = time.process_time() - begin
     models = [model]
     if given.combine > 1:
@@ -86,10 +85,14 @@ def forecasts(given: argparse.Namespace, settings: dict[str, Any], seed: int) ->
         made.append((each.predict(panel, origins), fit, time.process_time() - begin))
     if given.asked:
         model.levels = tuple(given.asked)
-        asked = model.predict(panel, weeks)
-        covered(asked.at(origins))
+        asked = model.predict(panel, origins)
+        covered(asked)
         if given.repair:
-            pairs = walked(asked, panel, by_segment("aggregate", segments))
+            weeks = [origins[0] - 7 * (given.repair - week) for week in range(given.repair)]
+            earlier = forecaster(given.model, horizons=28, levels=M5_LEVELS, **settings)
+            earlier.fit(panel.as_of(weeks[0]), seed=seed).levels = tuple(given.asked)
+            told = concat_origins([earlier.predict(panel, weeks), asked])
+            pairs = walked(told, panel, by_segment("aggregate", segments))
             assert pairs is not None
             print("repaired")
             covered(pairs[1].at(origins))
@@ -113,7 +116,7 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--combine", type=int, default=1, help="origins a week apart that are averaged")
     parser.add_argument("--asked", type=float, nargs="*", default=[], help="levels that were not trained")
-    parser.add_argument("--repair", type=int, default=0, help="weeks before the origins that a repair learns from")
+    parser.add_argument("--repair", type=int, default=0, help="weeks that a repair learns from")
     parser.add_argument("--products", action="store_true", help="leave levels 1 to 9 out")
     parser.add_argument("--from", dest="day", type=int, default=m5_data.ORIGIN_DAYS[0], help="day of the first origin")
     given = parser.parse_args()
