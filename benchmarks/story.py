@@ -31,6 +31,7 @@ import numpy as np
 import m5_data
 import peers
 import weekly_data
+from leaderboard import TWO_STAGE
 from shelfcast.data.panel import Panel
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import per_period
@@ -112,8 +113,8 @@ def _sets() -> dict[str, DataSet]:
         "frat": DataSet(
             "Breakfast at the Frat, weekly", weekly_data.FRAT, lambda: weekly_data.panel_of("frat", weekly_data.FRAT),
             8, week + 97, _every(week + 97, 6, 1), _every(week + 110, 8, 2),
-            {"patchwork": {"group": "category"}, "season-profile": {"window": 26}, "mq-fnn": WEEKLY_NET,
-             "mq-rnn": WEEKLY_NET, "mq-cnn": WEEKLY_NET | FREE | {"steps": 2_000},
+            {"patchwork": {"group": "category"}, "season-profile": {"window": 26}, "sqrf": TWO_STAGE,
+             "mq-fnn": WEEKLY_NET, "mq-rnn": WEEKLY_NET, "mq-cnn": WEEKLY_NET | FREE | {"steps": 2_000},
              "mqtransformer": WEEKLY_NET | {"align": "dates", "steps": 900}},
             {"seasonal-naive": 1, "season-profile": 1, "patchwork": 10, "forest-point": 25, "sqrf": 20, "rnn-point": 12,
              "rnn-distribution": 12, "mq-fnn": 25, "mq-rnn": 25, "mq-cnn": 26, "mqtransformer": 27, "lightgbm": 40,
