@@ -120,6 +120,8 @@ def main() -> int:
     parser.add_argument("--products", action="store_true", help="leave levels 1 to 9 out")
     parser.add_argument("--from", dest="day", type=int, default=m5_data.ORIGIN_DAYS[0], help="day of the first origin")
     given = parser.parse_args()
+    if given.repair and not given.asked:
+        parser.error("--repair is shown for the levels of --asked: name some")
     if not m5_data.FOLDER.is_dir():
         print("skipped: the M5 sample is not there; it is expected in ../shared/data/m5 beside the project")
         return 0

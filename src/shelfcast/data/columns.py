@@ -30,6 +30,7 @@ class Kind(Enum):
     DEMAND = "numbers (units)"
     FRACTION = "flags, or the fraction of the period in stock from 0 to 1"
     PRICE = "prices of 0 or more"
+    PAID = "what was paid a unit, 0 or more"
     NUMBER = "finite numbers"
     PAST = "numbers"
     FLAG = "flags: 0 or 1, true or false, yes or no"
@@ -154,6 +155,11 @@ def _price(values: pl.Series, rows: Rows, role: Column) -> pl.Series:
     return _within(read, 0, math.inf, rows, role, "correct the price, or leave it empty").cast(pl.Float32)
 
 
+def _paid(values: pl.Series, rows: Rows, role: Column) -> pl.Series:
+    """As a price; money over no units is NaN, which tells nothing."""
+    return _price(_numbers(values, rows, role).fill_nan(None), rows, role)
+
+
 def _number(values: pl.Series, rows: Rows, role: Column) -> pl.Series:
     return _finite(_numbers(values, rows, role), rows, role).cast(pl.Float32)
 
@@ -201,6 +207,7 @@ READERS: dict[Kind, Callable[[pl.Series, Rows, Column], pl.Series]] = {
     Kind.KEY: read_key,
     Kind.FRACTION: _fraction,
     Kind.PRICE: _price,
+    Kind.PAID: _paid,
     Kind.NUMBER: _number,
     Kind.PAST: _past,
     Kind.FLAG: _flag,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from shelfcast.data import feature_kernels, group_kernels
 from shelfcast.data.dated import DateRows
 from shelfcast.data.features import AHEAD, PRICE, STATE, VARIANCE, YEAR, Features
-from shelfcast.data.groups import EVERYONE, MIN_LAUNCHES, price_of
+from shelfcast.data.groups import EVERYONE, MIN_LAUNCHES, planned_price
 from shelfcast.data.panel import Panel
 
 Ints = NDArray[np.int64]
@@ -38,7 +38,7 @@ class FeatureRows:
 
     @cached_property
     def _price(self) -> Floats:
-        return price_of(self.panel)
+        return planned_price(self.panel)
 
     @cached_property
     def _running(self) -> tuple[Doubles, Doubles, Any, Ints]:

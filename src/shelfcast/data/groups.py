@@ -97,8 +97,8 @@ def learn_group(panel: Panel, column: str, step: int, first_step: int, n_launch:
         codes = np.searchsorted(labels, text.to_numpy().astype(np.str_)).astype(np.int64)
     sums = np.zeros((len(labels), n_steps + 1, group_kernels.N_GROUP_SUMS))
     group_kernels.group_sums(
-        codes, panel.start, panel.indptr, panel.demand, panel.observed, price_of(panel), panel.last, step, first_step,
-        n_launch, launched(panel, n_launch), sums,
+        codes, panel.start, panel.indptr, panel.demand, panel.observed, planned_price(panel), panel.last, step,
+        first_step, n_launch, launched(panel, n_launch), sums,
     )  # fmt: skip
     seen = sums[:, -1, group_kernels.SEEN]
     mean = np.divide(sums[:, -1, group_kernels.UNITS], seen, out=np.zeros(len(labels)), where=seen > 0)
@@ -107,8 +107,8 @@ def learn_group(panel: Panel, column: str, step: int, first_step: int, n_launch:
     return Group(column, labels, rank, sums, first_step, is_wide)
 
 
-def price_of(panel: Panel) -> NDArray[np.float32]:
-    """(R,) the price, NaN without one."""
+def planned_price(panel: Panel) -> NDArray[np.float32]:
+    """(R,) the price known ahead, NaN without one; what was paid is none."""
     if panel.names.price is None:
         return np.full(len(panel.demand), np.nan, dtype=np.float32)
     return np.ascontiguousarray(panel.known[:, panel.names.known.index(panel.names.price)])

@@ -56,7 +56,7 @@ def pack(
     _refuse_duplicates(rows, layout, index, sales)
     observed = _observed(rows, layout, schema)
     rows.demand[~observed] = 0
-    _settle_past(rows.past, layout, schema)
+    _settle_past(rows, layout, schema)
     if schema.negatives is not Negatives.REFUSE:
         np.maximum(rows.demand, 0, out=rows.demand)
     if known is not None:
@@ -243,7 +243,8 @@ def _layout(extents: _Extents, index: _SeriesIndex, schema: Schema, known: Deman
 class _Rows:
     """The panel's flat arrays while they are filled; `present` and `hidden` say what rows wrote.
 
-    Repeated rows are added up in float64, so that their order does not show in the float32 of the panel.
+    Repeated rows are added up in float64, so that their order does not show in the float32 of the panel; `spent` holds
+    what was paid for the units of a cell, and those units (R, 2), where prices are paid and rows repeated.
     """
 
     demand: NDArray[np.floating]
@@ -252,13 +253,16 @@ class _Rows:
     known: NDArray[np.float32]
     past: NDArray[np.float32]
     written: list[int]
+    spent: NDArray[np.float64] | None
 
     @classmethod
     def empty(cls, layout: _Layout, schema: Schema) -> "_Rows":
         n = int(layout.indptr[-1])
         wide = [np.full((n, len(names)), np.nan, dtype=np.float32) for names in (schema.known_columns, schema.past)]
         units = np.float64 if schema.duplicates is Duplicates.SUM else np.float32
-        return cls(np.zeros(n, units), np.zeros(n, bool), np.zeros(n, bool), wide[0], wide[1], [0])
+        adds = schema.duplicates is Duplicates.SUM and schema.paid is not None
+        spent = np.zeros((n, 2)) if adds else None
+        return cls(np.zeros(n, units), np.zeros(n, bool), np.zeros(n, bool), wide[0], wide[1], [0], spent)
 
 
 def _scatter(rows: _Rows, layout: _Layout, index: _SeriesIndex, batch: pl.DataFrame, schema: Schema) -> None:
@@ -284,8 +288,12 @@ def _scatter(rows: _Rows, layout: _Layout, index: _SeriesIndex, batch: pl.DataFr
         rows.hidden[at[short]] = True
     for array, columns in ((rows.known, schema.known_columns), (rows.past, schema.past)):
         for j, column in enumerate(columns):
-            if column in batch.columns:
+            if column in batch.columns and not (column == schema.paid and rows.spent is not None):
                 array[at, j] = batch[column].to_numpy()[keep]
+    if rows.spent is not None and schema.paid in batch.columns:
+        price = batch[schema.paid].to_numpy().astype(np.float64)[keep]
+        sold = np.where(np.isnan(price), 0.0, np.maximum(units, 0.0))
+        np.add.at(rows.spent, at, np.stack((sold * np.nan_to_num(price), sold), axis=1))
 
 
 def _refuse_duplicates(rows: _Rows, layout: _Layout, index: _SeriesIndex, table: DemandTable) -> None:
@@ -380,11 +388,15 @@ def _fill_known(known: NDArray[np.float32], indptr: Ints, names: FeatureNames) -
             _fill_forward(known, j, indptr)
 
 
-def _settle_past(past: NDArray[np.float32], layout: _Layout, schema: Schema) -> None:
-    """What was paid stays as last known; what no origin can know is hidden."""
+def _settle_past(rows: _Rows, layout: _Layout, schema: Schema) -> None:
+    """What was paid a unit stays as last known; what no origin can know is hidden."""
     if schema.paid is not None:
-        _fill_forward(past, schema.past.index(schema.paid), layout.indptr)
-    past[ragged_tails(layout.indptr, layout.last + 1 - layout.start)] = np.nan
+        place = schema.past.index(schema.paid)
+        if rows.spent is not None:
+            sold = rows.spent[:, 1] > 0
+            rows.past[sold, place] = rows.spent[sold, 0] / rows.spent[sold, 1]
+        _fill_forward(rows.past, place, layout.indptr)
+    rows.past[ragged_tails(layout.indptr, layout.last + 1 - layout.start)] = np.nan
 
 
 def _fill_forward(values: NDArray[np.float32], j: int, indptr: Ints) -> None:

@@ -275,11 +275,9 @@ class Panel:
     @property
     def prices(self) -> NDArray[np.float32] | None:
         """(R,) what a unit costs in each row: as known ahead, or as paid; NaN where unknown, None where never told."""
-        for name, names, values in ((self.names.price, self.names.known, self.known),
-                                    (self.names.paid, self.names.past, self.past)):  # fmt: skip
-            if name is not None:
-                return values[:, names.index(name)]
-        return None
+        if self.names.price is not None:
+            return self.known[:, self.names.known.index(self.names.price)]
+        return None if self.names.paid is None else self.past[:, self.names.past.index(self.names.paid)]
 
     def price_window(self, first: int, last: int) -> NDArray[np.float32] | None:
         """(N, n) prices over the periods `first` to `last`, NaN where there is none; None without prices."""

@@ -91,6 +91,8 @@ class Schema:
         if self.price is not None and self.paid is not None:
             advice = "name the one that tells what units are worth; the other can be a known or a past column"
             raise ConfigError("schema", f"two columns of prices: '{self.price}' ahead, '{self.paid}' paid", advice)
+        if self.paid is not None and self.paid == self.sold_out:
+            raise ConfigError("schema", f"one column has two roles: ['{self.paid}']", "give each column one role")
         for name in (self.paid, self.sold_out):
             if name is not None and name not in self.past:
                 object.__setattr__(self, "past", (*self.past, name))

@@ -193,6 +193,10 @@ def known_table(
     roles = [r for r in _roles(schema) if r.source in wanted and r.source in table.columns]
     if not any(r.kind is Kind.KEY for r in roles):
         table.require(schema.keys[:1])
+    if schema.paid in table.columns:
+        came = f"'{schema.paid}', which is declared as paid: known only afterwards"
+        advice = "leave it to the sales table, or declare it as price if it is planned"
+        raise DataError("columns that are known ahead", came, advice, table=name)
     if not any(r.source in schema.known_columns for r in roles):
         listed = ", ".join(schema.known_columns) or "none declared"
         came = f"none of them; there are: {shorten(', '.join(table.columns))}"
@@ -211,7 +215,7 @@ def _roles(schema: Schema) -> list[Column]:
     others = {schema.price: Kind.PRICE} if schema.price else {}
     others |= {column: PROMOTIONS[kind] for column, kind in schema.promotions.items()}
     others |= dict.fromkeys(schema.known, Kind.NUMBER)
-    others |= {column: Kind.PRICE if column == schema.paid else Kind.PAST for column in schema.past}
+    others |= {column: Kind.PAID if column == schema.paid else Kind.PAST for column in schema.past}
     others |= dict.fromkeys(schema.static, Kind.STATIC)
     taken = sorted({role.name for role in named} & set(others))
     if taken:

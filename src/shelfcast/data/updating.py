@@ -103,7 +103,7 @@ def update(
     _copy_heads(
         panel, old, kept, layout, {"demand": demand, "observed": observed, "past": rows.past, "known": rows.known}
     )
-    _settle_past(rows.past, layout, schema)
+    _settle_past(rows, layout, schema)
     if ahead is not None:
         _scatter_known(rows, layout, index, ahead)
     names = replace(panel.names, categories=codes)

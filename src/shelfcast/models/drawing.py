@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shelfcast.data import feature_kernels
 from shelfcast.data.feature_rows import FeatureRows
 from shelfcast.data.features import WINDOWS, Features
-from shelfcast.data.groups import launched, price_of, settled
+from shelfcast.data.groups import launched, settled
 from shelfcast.data.panel import Panel
 from shelfcast.models.binning import Bins, Table
 
@@ -69,9 +69,11 @@ def _from_history(
     No row is drawn from before the data have settled.
     """
     reach = round(panel.frequency.year)
+    prices = np.full(len(panel.demand), np.nan, dtype=np.float32) if panel.prices is None else panel.prices
     worth = np.zeros(panel.n_series)
     feature_kernels.worth(
-        panel.demand, panel.observed, price_of(panel), panel.start, panel.indptr, panel.last - reach, panel.last, worth
+        panel.demand, panel.observed, np.ascontiguousarray(prices), panel.start, panel.indptr, panel.last - reach,
+        panel.last, worth,
     )  # fmt: skip
     there = panel.lengths > 0
     share = np.where(there, worth, 0.0) ** _POWER

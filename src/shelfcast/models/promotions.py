@@ -97,6 +97,9 @@ class Design:
         if names.price is None and not names.promotions:
             came = f"known columns {', '.join(names.known) or 'none'}, none of them declared as either"
             advice = "name the column of prices or of promotions in the schema ([sales] price, [sales.promotions])"
+            if names.paid is not None:
+                came = f"'{names.paid}', which is declared as paid: known only afterwards"
+                advice = "a price that is planned ahead is declared as `price`, promotions in [sales.promotions]"
             raise DataError("a price or promotions among the known columns", came, advice, table="panel")
         if reference is not None and reference not in names.known:
             came = nearest(reference, names.known)
