@@ -2,10 +2,10 @@
 
     python benchmarks/repair.py [MODEL] [SETTING=VALUE ...] [--learn N] [--by SEGMENT] [--spans N ...]
 
-`--spans` adds sums of N days from the first on, and shows their worst level. The model is frozen before the first
-origin. At each of the last four origins, a week apart, the repair is learned from the N origins before it, from
-outcomes known by then. Nominal levels lie inside P(y < q) .. P(y <= q) where calibrated; "gap" is by how
-many points a level lies outside. Slices with 200 series or more are listed.
+`--spans` adds sums of N days from the first on. The model is frozen before the first origin. At each of the last four
+origins, a week apart, the repair is learned from the N origins before it, from outcomes known by then. Nominal levels
+lie inside P(y < q) .. P(y <= q) where calibrated; "gap" is by how many points a level lies outside. Slices with 200
+series or more are listed, by span.
 """
 
 import argparse
@@ -31,9 +31,9 @@ LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 N_JUDGED = 4
 
 
-def worst(made: Forecast, panel, by: tuple[str, ...] = ()) -> pl.DataFrame:
-    """The widest gap of every slice."""
-    table = gaps(calibration(made, panel, by)).filter(pl.col("span") == 1)
+def worst(made: Forecast, panel, by: tuple[str, ...], span: int) -> pl.DataFrame:
+    """The widest gap of every slice, of horizons of one span."""
+    table = gaps(calibration(made, panel, by)).filter(pl.col("span") == span)
     return table.group_by(*by, maintain_order=True).agg(pl.col("gap").get(pl.col("gap").abs().arg_max()), pl.len())
 
 
@@ -75,10 +75,11 @@ def main() -> int:
     for kind in ("velocity", "demand_class", "age", "department", "state"):
         source = labels if kind in labels.columns else panel.series
         sizes = dict(source[kind].cast(pl.String).value_counts().iter_rows())
-        both = worst(before, panel, (kind,)).join(worst(after, panel, (kind,)), on=kind, suffix="_after")
-        for name, one, _, other, _ in both.iter_rows():
-            if sizes.get(str(name), 0) >= 200:
-                print(f"  {kind} {name} ({sizes[str(name)]}): {100 * one:+.1f} -> {100 * other:+.1f} points")
+        for span in (1, *given.spans):
+            one, other = (worst(made, panel, (kind,), span) for made in (before, after))
+            for name, gap, _, repaired, _ in one.join(other, on=kind, suffix="_after").iter_rows():
+                if (n := sizes.get(str(name), 0)) >= 200:
+                    print(f"  {kind} {name} ({n}), span {span}: {100 * gap:+.1f} -> {100 * repaired:+.1f} points")
     return 0
 
 

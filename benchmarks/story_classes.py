@@ -2,19 +2,19 @@
 
     python benchmarks/story_classes.py SET --shift PERIODS [MODEL ...]
 
-Models have the settings of the leaderboard; nothing is chosen here. Results are kept as the leaderboard's are.
+Models have the settings of the leaderboard; nothing is chosen here. Results are kept beside the
+leaderboard's, whose names tell the windows apart.
 """
 
 import argparse
 import sys
 from dataclasses import replace
 
-import story
-from story import GENERATIONS, SETS, keep, kept, made, path_of
+from story import GENERATIONS, SETS, keep, kept, made, panel_of, path_of
 from story_scores import scores
 from story_tables import classes
 
-MODELS = ("patchwork", "sqrf", "mq-fnn", "mq-cnn", "blend")
+MODELS = ("sqrf", "mq-fnn", "mq-cnn", "blend")
 
 
 def main() -> int:
@@ -29,13 +29,12 @@ def main() -> int:
         return 0
     choose, test = (tuple(origin + given.shift for origin in origins) for origins in (data.choose, data.test))
     SETS[name] = replace(data, frozen=data.frozen + given.shift, choose=choose, test=test)
-    story.FOLDER = story.FOLDER.with_name(f"story{given.shift:+d}")
     found = {}
     for entry in (entry for entry in GENERATIONS if entry.name in {"patchwork", *given.models}):
         if kept(name, entry, 0) is None:
             keep(path_of(name, entry, 0), *made(name, entry, 0))
         found[entry.name] = [scores(name, entry, 0)]
-    frequency = story.panel_of(name).frequency
+    frequency = panel_of(name).frequency
     print(f"{data.title}: fitted on what was known at {frequency.to_date(SETS[name].frozen)}, origins from "
           f"{frequency.to_date(test[0])} to {frequency.to_date(test[-1])}")  # fmt: skip
     for model, (row,) in found.items():
