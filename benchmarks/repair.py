@@ -1,9 +1,10 @@
 """Coverage before and after the conformal repair, on the M5 sample: 2,405 products, 28 days, later origins only.
 
-    python benchmarks/repair.py [MODEL] [SETTING=VALUE ...] [--learn N] [--by SEGMENT] [--spans N ...]
+    python benchmarks/repair.py [MODEL] [SETTING=VALUE ...] [--learn N] [--judge N] [--by WAY ...] [--spans N ...]
 
-`--spans` adds sums of N days from the first on. The model is frozen before the first origin. At each of the last four
-origins, a week apart, the repair is learned from the N origins before it, from outcomes known by then. Nominal levels
+`--spans` adds sums of N days from the first on. The model is frozen before the first origin. At each of the last
+`--judge` origins, a week apart, the repair is learned from all origins before it, eight (`--learn`) and more, from
+outcomes known by then. Nominal levels
 lie inside P(y < q) .. P(y <= q) where calibrated; "gap" is by how many points a level lies outside. Slices with 200
 series or more are listed, by span.
 """
@@ -20,6 +21,7 @@ import numpy as np
 import polars as pl
 
 import m5_data
+from shelfcast.config import CalibrationConfig
 from shelfcast.conformal import Settings, by_segment, gaps, walked
 from shelfcast.evaluation import calibration, evaluate
 from shelfcast.forecast import Forecast
@@ -28,7 +30,6 @@ from shelfcast.models.table import forecaster
 from shelfcast.segments import segments
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
-N_JUDGED = 4
 
 
 def worst(made: Forecast, panel, by: tuple[str, ...], span: int) -> pl.DataFrame:
@@ -42,7 +43,8 @@ def main() -> int:
     parser.add_argument("model", nargs="?", default="season-profile")
     parser.add_argument("settings", nargs="*", default=[])
     parser.add_argument("--learn", type=int, default=8)
-    parser.add_argument("--by", default="velocity")
+    parser.add_argument("--judge", type=int, default=16)
+    parser.add_argument("--by", nargs="+", default=CalibrationConfig().by, help="ways to part products")
     parser.add_argument("--strength", type=float, default=200.0)
     parser.add_argument("--spans", type=int, nargs="*", default=[], help="sums of days to repair as well")
     given = parser.parse_args()
@@ -52,7 +54,7 @@ def main() -> int:
     settings = {k: json.loads(v) for k, v in (text.split("=", 1) for text in given.settings)}
     panel = m5_data.with_events(m5_data.products())
     newest = m5_data.period(1913)
-    origins = [newest - 7 * i for i in reversed(range(given.learn + 4 + N_JUDGED))]
+    origins = [newest - 7 * i for i in reversed(range(given.learn + 4 + given.judge))]
     horizons = (*per_period(28), *(Horizon(0, span) for span in given.spans))
     model = forecaster(given.model, horizons=horizons, levels=LEVELS, **settings).fit(panel.as_of(origins[0]))
     made = model.predict(panel, origins)
@@ -60,7 +62,7 @@ def main() -> int:
     pairs = walked(made, panel, by_segment(given.by, segments), Settings(strength=given.strength))
     seconds = time.process_time() - begin
     assert pairs is not None
-    before, after = (f.at(origins[-N_JUDGED:]).rounded() for f in pairs)
+    before, after = (f.at(origins[-given.judge :]).rounded() for f in pairs)
     print(f"{given.model}, {panel.n_series} series, {given.learn}+ origins to learn from; {seconds:.1f} CPU s for all")
     for name, one in (("before", before), ("after", after)):
         whole = gaps(calibration(one, panel))
@@ -71,7 +73,7 @@ def main() -> int:
         for span in given.spans:
             part = whole.filter(pl.col("span") == span)["gap"].to_numpy()
             print(f"        sums of {span} days: widest gap {100 * np.abs(part).max():.1f} points")
-    labels = segments(panel, origins[-N_JUDGED])
+    labels = segments(panel, origins[-given.judge])
     for kind in ("velocity", "demand_class", "age", "department", "state"):
         source = labels if kind in labels.columns else panel.series
         sizes = dict(source[kind].cast(pl.String).value_counts().iter_rows())

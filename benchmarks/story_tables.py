@@ -14,6 +14,7 @@ import numpy as np
 
 import plots
 from shelfcast import scoring
+from shelfcast.data.panel import Panel
 from story import GENERATIONS, LEVELS, PEERS, SEEDS, SETS
 from story_scores import N_LARGE, labelled, scores
 
@@ -124,20 +125,31 @@ def ended(name: str, all_found: Found) -> str:
     )
 
 
-def classes(name: str, all_found: Found, ours: list[str]) -> Iterator[str]:
-    """Models without routing against the patchwork in every routed class, with intervals over series."""
-    panel, rng = labelled(name), np.random.default_rng(0)
-    losses = {m: np.mean([s["losses"] for s in all_found[m]], axis=0) for m in (*ours, "patchwork")}
-    every, theirs, rows = np.sum(list(losses.values()), axis=0), losses["patchwork"], []
+def classes(windows: list[tuple[Panel, Found]], ours: list[str]) -> Iterator[str]:
+    """Models without routing against the patchwork in every routed class, with intervals over series.
+
+    Losses of several windows, with their labels, are put together; a series is drawn with all its windows.
+    """
+    rng, rows = np.random.default_rng(0), []
+    series = np.concatenate([np.arange(panel.n_series) for panel, _ in windows])
+    losses = {
+        m: np.concatenate([np.mean([s["losses"] for s in found[m]], axis=0) for _, found in windows])
+        for m in (*ours, "patchwork")
+    }
+    every, theirs = np.sum(list(losses.values()), axis=0), losses["patchwork"]
     for kind in ("all", "routed", "demand_class"):
-        labels = np.full(panel.n_series, "all products") if kind == "all" else panel.series[kind].to_numpy().astype(str)
+        labels = np.full(len(series), "all products")
+        if kind != "all":
+            labels = np.concatenate([panel.series[kind].to_numpy().astype(str) for panel, _ in windows])
         for label in np.unique(labels):
             members = np.flatnonzero((labels == label) & (every > 0))
             if not len(members):
                 continue
-            row = [kind, label, f"{len(members):,}"]
+            row = [kind, label, f"{len(np.unique(series[members])):,}"]
             for model in ours:
-                found = scoring.paired_bootstrap(losses[model][members], theirs[members], 1.0, members, 1000, rng)
+                found = scoring.paired_bootstrap(
+                    losses[model][members], theirs[members], 1.0, series[members], 1000, rng
+                )
                 row += told(*found)
             rows.append(row)
     heads = [head for model in ours for head in (f"`{model}` against `patchwork`", "95 %", "")]
@@ -232,7 +244,7 @@ def section(name: str, part: Found) -> Iterator[str]:
         both = " or ".join(f"`{m}`" for m in UNIFIED)
         rest = ", and the blend" if "blend" in ours else ""
         yield from ("", f"**Class by class**: {both}, whichever won on the window to choose{rest}:", "")
-        yield from classes(name, part, ours)
+        yield from classes([(labelled(name), part)], ours)
 
 
 def of_repair(name: str, part: Found) -> Iterator[str]:

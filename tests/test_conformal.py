@@ -6,12 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from shelfcast.conformal import ALL, Repair, Settings, gaps, learn, moved_levels, walked
-from shelfcast.errors import DataError
+from shelfcast.conformal import ALL, Repair, Settings, by_segment, gaps, learn, moved_levels, walked
+from shelfcast.errors import ConfigError, DataError
 from shelfcast.evaluation import calibration
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon, per_period
 from shelfcast.laws import Counts
+from shelfcast.segments import segments
 from shop import panel_of, rewritten_after
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -20,11 +21,16 @@ N, T = 60, 120
 
 
 def one_group(panel, origin):
-    return pl.Series([ALL] * panel.n_series)
+    return pl.DataFrame({"one": [ALL] * panel.n_series})
 
 
 def halves(panel, origin):
-    return pl.Series(["odd" if i % 2 else "even" for i in range(panel.n_series)])
+    return pl.DataFrame({"parity": ["odd" if i % 2 else "even" for i in range(panel.n_series)]})
+
+
+def two_ways(panel, origin):
+    first = pl.Series("place", ["early" if i < N // 2 else "late" for i in range(panel.n_series)])
+    return halves(panel, origin).with_columns(first)
 
 
 def counted(seed=0, means=None):
@@ -94,6 +100,45 @@ def test_segments_are_mended_apart():
     middle = LEVELS.index(0.5)
     assert np.median(after.values[1::2, 0, :, middle]) == pytest.approx(16, abs=1)
     assert np.median(after.values[0::2, 0, :, middle]) == pytest.approx(4, abs=1)
+
+
+def gaps_by_segment(made, panel, ways):
+    """Widest gap in the segments of each way."""
+    named = replace(panel, series=panel.series.hstack(ways(panel, 0)))
+    return {
+        way: gaps(calibration(made.rounded(), named, (way,)))["gap"].abs().max() for way in ways(panel, 0).columns
+    }  # fmt: skip
+
+
+def test_segments_of_two_ways_are_mended_at_once():
+    rng = np.random.default_rng(7)
+    late, odd = np.arange(N) >= N // 2, np.arange(N) % 2 == 1
+    panel = panel_of(rng.poisson((9.0 * np.where(late, 1.4, 0.8) * np.where(odd, 1.3, 0.7))[:, None], (N, T)) * 1.0)
+    made = said(panel, Counts.poisson(np.full(N, 9.0)).quantile(LEVELS), range(40, 115))
+    widest = {}
+    for name, ways in (("parity alone", halves), ("both", two_ways)):
+        pair = walked(made, panel, ways, Settings(bands=1, strength=50))
+        late_ones = [o for o in pair[1].origins if o > 90]
+        widest[name] = gaps_by_segment(pair[1].at(late_ones), panel, two_ways)
+    assert widest["parity alone"]["parity"] < 0.03 < 0.1 < widest["parity alone"]["place"]
+    assert max(widest["both"].values()) < 0.03
+
+
+def test_segments_never_seen_together_are_repaired_as_all():
+    panel, means = counted(8)
+    made = said(panel, Counts.poisson(0.7 * means).quantile(LEVELS), range(60, 110))
+    repair = learn(made, panel, panel.last, two_ways)
+    strange = two_ways(panel, 0).with_columns(place=pl.lit("elsewhere"))
+    alone = pl.DataFrame({"none": [None] * N}, schema={"none": pl.String})
+    assert np.array_equal(repair.apply(made, strange).values, repair.apply(made, alone).values)
+    assert not np.array_equal(repair.apply(made, strange).values, made.values)
+
+
+def test_names_that_are_no_segments_are_refused():
+    panel, _ = counted(9)
+    for name in ("velosity", "lead"):
+        with pytest.raises(ConfigError, match=name):
+            by_segment(("velocity", name), segments)(panel, 60)
 
 
 @pytest.mark.parametrize("seed", range(6))

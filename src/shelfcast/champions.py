@@ -6,6 +6,7 @@ that was judged is the one that forecasts: its weights are some weeks old, what 
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -95,20 +96,21 @@ class Question:
         n = max(config.backtest.origins, config.calibration.origins if config.calibration.on else 1)
         return rolling_origins(self.panel, n, self.step, reach)
 
-    def labels(self, by: str) -> Labels:
-        """Segments for the repair: totals are one of their own."""
+    def labels(self, by: Sequence[str]) -> Labels:
+        """Segments for the repair: totals are of their own."""
         return totals_apart(by_segment(by, segments))
 
 
 def totals_apart(own: Labels) -> Labels:
     """Labels of products alone; totals are called by the columns that they add up."""
 
-    def labels(panel: Panel, origin: int) -> pl.Series:
+    def labels(panel: Panel, origin: int) -> pl.DataFrame:
         if AGGREGATE not in panel.series.columns:
             return own(panel, origin)
         kind = panel.series[AGGREGATE].cast(pl.String)
         single = np.flatnonzero((kind == SINGLE).to_numpy())
-        return kind.scatter(single, own(products(panel), origin))
+        found = own(products(panel), origin)
+        return found.select(kind.clone().scatter(single, column).alias(column.name) for column in found)
 
     return labels
 
@@ -188,6 +190,7 @@ def hold(question: Question, ledger: Ledger, state: State | None, why: Due) -> T
     """Fit what is due, let everyone forecast the judged origins, and decide."""
     run, panel, config = question.run, question.panel, question.run.config
     assert config.cycle is not None
+    question.labels(config.calibration.by)(panel, panel.last)  # an unknown name is told before anything is fitted
     champion = state.champion if state is not None and state.champion.question == question.text else None
     versions = _candidates(question, why, champion)
     sentences, records, verdicts, past = [], [], [], dict[str, Forecast]()
@@ -282,12 +285,12 @@ _COVERED = ("span", "level", "below", "at_most", "n", "gap")
 
 
 def _coverage(question: Question, before: Forecast, after: Forecast) -> pl.DataFrame:
-    """Coverage of products before and after, overall and by segment."""
+    """Coverage of products before and after, overall and by each way to part them."""
     panel, by, tables = question.panel, question.run.config.calibration.by, []
     single, places = products(panel), _singles(panel)
     for when, made in (("before", before), ("after", after)):
         own = in_units(question.run, made).take(places)
-        for name in (None, by):
+        for name in (None, *by):
             table = gaps(calibration(own, single, () if name is None else (name,)))
             label = pl.lit("all") if name is None else pl.col(name).cast(pl.String)
             names = {"when": pl.lit(when), "by": pl.lit(name or "all"), "segment": label}

@@ -244,9 +244,14 @@ class CalibrationConfig(_Section):
 
     on: bool = True
     origins: int = Field(6, ge=1)
-    by: str = "velocity"
+    by: tuple[str, ...] = Field(("velocity", "demand_class"), min_length=1)
     bands: int = Field(2, ge=1)
     strength: float = Field(200.0, ge=0)
+
+    @field_validator("by", mode="before")
+    @classmethod
+    def _by(cls, by: object) -> object:
+        return (by,) if isinstance(by, str) else by
 
 
 class CycleConfig(_Section):

@@ -7,9 +7,14 @@ past and the new outcome are exchangeable, demand stays under the repaired quant
 `a + 1/(n + 1)`, whatever the law said. Since `b` does not fall in `a`, and `Q` is a quantile function of demand, the
 result never crosses and is never negative.
 
-`G` is learned by group (span, band of leads, segment), and shrunk to that of its span, and that to no change: a group
-with few outcomes is changed little. Counts come in whole units, so an outcome `y` is the interval `y - 1/2 .. y + 1/2`
-of the transform (Czado, Gneiting and Held 2009), which is what rounding quantiles to whole units does.
+`G` is learned for each span and band of leads, and shrunk to no change: few outcomes change little. What is left is
+learned for each segment, shrunk alike. Series may be parted in several ways (by velocity and by class of demand): the
+ways take turns, twice, each mending what the others left, as additive models are fitted, so that coverage holds in the
+segments of every way, the aim of Jung, Noarov, Ramalingam and Roth 2022, "Batch multivalid conformal prediction".
+Maps of 0..1 to itself are composed: what is said above holds for several as for one.
+
+Counts come in whole units, so an outcome `y` is the interval `y - 1/2 .. y + 1/2` of the transform (Czado, Gneiting and
+Held 2009), which is what rounding quantiles to whole units does.
 
 Beyond the outermost levels the law goes on: linear down to zero, and an exponential tail above, so that a level can be
 moved beyond the grid. Only outcomes known at an origin are used at it (`learn`).
@@ -24,17 +29,22 @@ from numpy.typing import NDArray
 
 from shelfcast.cells import window_demand
 from shelfcast.data.panel import Panel
-from shelfcast.errors import DataError
+from shelfcast.errors import ConfigError, DataError
 from shelfcast.forecast import Forecast, concat_origins
 from shelfcast.horizons import Horizon
 from shelfcast.laws import Grid, Tailed
+from shelfcast.segments import Groups, series_labels
 
 Array = NDArray[np.float64]
-Labels = Callable[[Panel, int], pl.Series]
-"""(N,) segment of each series of a panel as of an origin."""
+Labels = Callable[[Panel, int], pl.DataFrame]
+"""(N, J) segments of each series of a panel as of an origin: a column for each way to part them."""
+Key = tuple[int, int, tuple[str, ...]]  # span, band of leads, one segment of each way
 
 _STEPS = 1 << 16  # levels are told apart to this fraction
+_EVEN = np.arange(_STEPS + 1) / _STEPS
 ALL = "all"
+_AND = " & "  # between segments of several ways
+_TURNS = 2  # of each way, where there are several
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class Settings:
 
     Parameters
     ----------
-    strength : outcomes that the coarser map counts for in each group; 0 for the pure conformal map.
+    strength : outcomes that no change counts for in each group; 0 for the pure conformal map.
     bands : bands of leads of equal length, among horizons of one span.
     whole_units : outcomes are counts.
     """
@@ -60,8 +70,9 @@ class Repair:
     Parameters
     ----------
     levels : (Q,) of the forecasts.
-    moved : (span, band, segment) -> (Q,) levels to read the forecast at; segment `all` for series of no known segment.
-    counts : outcomes behind each.
+    moved : (span, band, segments) -> (Q,) levels to read the forecast at; segments of several ways are joined by " & ",
+        and `all` is for series whose segments were never seen together.
+    counts : outcomes behind each: of the smallest of its segments.
     bands : highest lead of each band, by span.
     """
 
@@ -70,7 +81,7 @@ class Repair:
     counts: dict[tuple[int, int, str], int]
     bands: dict[int, tuple[int, ...]]
 
-    def apply(self, made: Forecast, segments: pl.Series) -> Forecast:
+    def apply(self, made: Forecast, segments: pl.DataFrame) -> Forecast:
         """The forecast with its quantiles read at the moved levels; its mean moves with its law.
 
         Horizons of a span that nothing was learned of stay as they are. DataError where the levels differ.
@@ -78,7 +89,7 @@ class Repair:
         if made.levels != self.levels:
             raise DataError(f"a forecast of levels {self.levels}", f"levels {made.levels}", "learn the repair again")
         values = np.array(made.values)
-        names = segments.fill_null(ALL).to_numpy()
+        names = _named(segments).select(pl.concat_str(pl.all(), separator=_AND)).to_series().to_numpy()
         for k, horizon in enumerate(made.horizons):
             band = _band(self.bands.get(horizon.span, ()), horizon)
             for name in np.unique(names):
@@ -121,8 +132,8 @@ class _Outcomes:
     """Transforms of one origin's outcomes by group: pairs (n, 2), and the periods by whose end each was known (n,)."""
 
     origin: int
-    pairs: dict[tuple[int, int, str], Array]
-    known: dict[tuple[int, int, str], NDArray[np.int64]]
+    pairs: dict[Key, Array]
+    known: dict[Key, NDArray[np.int64]]
 
 
 def learn(
@@ -163,14 +174,15 @@ def _outcomes(made: Forecast, panel: Panel, place: int, segments: Labels, settin
     """All observed outcomes of one origin, whenever they were known."""
     origin, bands = made.origins[place], _bands(made.horizons, settings.bands)
     demand, scored = window_demand(panel, origin, made.horizons)
-    names = segments(panel, origin).fill_null(ALL).to_numpy()
-    pairs: dict[tuple[int, int, str], list[Array]] = {}
-    known: dict[tuple[int, int, str], list[NDArray[np.int64]]] = {}
+    groups = Groups.of(_named(segments(panel, origin)), panel.n_series)
+    members = [(names, np.flatnonzero(groups.place == g)) for g, names in enumerate(groups.table.rows())]
+    pairs: dict[Key, list[Array]] = {}
+    known: dict[Key, list[NDArray[np.int64]]] = {}
     for k, horizon in enumerate(made.horizons):
         found = _transform(made.levels, made.values[:, place, k], demand[:, k], settings.whole_units)
-        for name in np.unique(names):
-            inside = found[scored[:, k] & (names == name)]
-            key = (horizon.span, _band(bands[horizon.span], horizon), str(name))
+        for names, places in members:
+            inside = found[places][scored[places, k]]
+            key = (horizon.span, _band(bands[horizon.span], horizon), names)
             pairs.setdefault(key, []).append(inside)
             known.setdefault(key, []).append(np.full(len(inside), origin + horizon.end))
     return _Outcomes(
@@ -181,7 +193,7 @@ def _outcomes(made: Forecast, panel: Panel, place: int, segments: Labels, settin
 
 def _learn(made: Forecast, outcomes: Sequence[_Outcomes], origin: int, settings: Settings) -> Repair | None:
     """A repair from the outcomes known at an origin."""
-    found: dict[tuple[int, int, str], list[Array]] = {}
+    found: dict[Key, list[Array]] = {}
     for one in outcomes:
         for key, pairs in one.pairs.items():
             inside = pairs[one.known[key] <= origin]
@@ -193,19 +205,20 @@ def _learn(made: Forecast, outcomes: Sequence[_Outcomes], origin: int, settings:
     return _repair(made.levels, joined, _bands(made.horizons, settings.bands), settings)
 
 
-def moved_levels(pairs: Array, levels: Sequence[float], prior: Array | None = None, strength: float = 0.0) -> Array:
+def moved_levels(pairs: Array, levels: Sequence[float]) -> Array:
     """(Q,) least levels at which `n` outcomes were covered as promised.
 
     Parameters
     ----------
     pairs : (n, 2) transform just below and at each outcome, in 0..1.
-    prior : (steps + 1,) coarser map `G` on an even grid, counted as `strength` outcomes.
     """
-    n = len(pairs) + strength
-    mixed = _covered(pairs) * (len(pairs) / n)
-    mixed = mixed if prior is None or not strength else mixed + prior * (strength / n)
+    return _moved(_covered(pairs), levels, len(pairs))
+
+
+def _moved(covered: Array, levels: Sequence[float], n: float) -> Array:
+    """(Q,) least levels with the chance wanted, of a map (steps + 1,) that `n` outcomes stand behind."""
     wanted = np.asarray(levels) * (n + 1) / n  # above 1 where n is too small to promise the level: the end of the tail
-    return np.searchsorted(mixed, wanted - 1e-9, side="left").clip(0, _STEPS) / _STEPS
+    return np.searchsorted(covered, wanted - 1e-9, side="left").clip(0, _STEPS) / _STEPS
 
 
 def _covered(pairs: Array) -> Array:
@@ -222,25 +235,51 @@ def _covered(pairs: Array) -> Array:
 
 
 def _repair(
-    levels: tuple[float, ...], pairs: dict[tuple[int, int, str], Array], bands: dict[int, tuple[int, ...]],
-    settings: Settings,
+    levels: tuple[float, ...], pairs: dict[Key, Array], bands: dict[int, tuple[int, ...]], settings: Settings
 ) -> Repair:  # fmt: skip
-    """Maps of every group, shrunk to that of its span and band, and that to no change."""
+    """Levels moved as the maps of every span, band and group of series say."""
     moved: dict[tuple[int, int, str], Array] = {}
     counts: dict[tuple[int, int, str], int] = {}
-    even = np.arange(_STEPS + 1) / _STEPS
     for span, band in sorted({key[:2] for key in pairs}):
-        whole = np.concatenate([part for key, part in pairs.items() if key[:2] == (span, band)])
-        n = len(whole)
-        share = n / (n + settings.strength)
-        coarse = share * _covered(whole) + (1 - share) * even
-        moved[span, band, ALL] = moved_levels(whole, levels, even, settings.strength)
-        counts[span, band, ALL] = n
-        for key, part in sorted(pairs.items()):
-            if key[:2] == (span, band) and key[2] != ALL:
-                moved[key] = moved_levels(part, levels, coarse, settings.strength)
-                counts[key] = len(part)
+        mine = {names: part for (*at, names), part in pairs.items() if at == [span, band]}
+        for names, (covered, n) in _maps(mine, settings.strength).items():
+            key = (span, band, _AND.join(names))
+            moved[key], counts[key] = _moved(covered, levels, n + settings.strength), n
     return Repair(levels, moved, counts, bands)
+
+
+def _maps(pairs: dict[tuple[str, ...], Array], strength: float) -> dict[tuple[str, ...], tuple[Array, int]]:
+    """Map (steps + 1,) of every group, and the outcomes behind it: that of all first, then of its segments in turn."""
+    whole = np.concatenate(list(pairs.values()))
+    first, n_all = _shrunk(whole, strength), len(whole)
+    made = dict.fromkeys(((ALL,), *pairs), (first, n_all))
+    now = {names: _at(first, part) for names, part in pairs.items()}
+    n_ways = len(next(iter(pairs)))
+    for way in [*range(n_ways)] * (1 if n_ways == 1 else _TURNS):
+        for segment in sorted({names[way] for names in pairs} - {ALL}):
+            members = [names for names in pairs if names[way] == segment]
+            inside = np.concatenate([now[names] for names in members])
+            own = _shrunk(inside, strength)
+            for names in members:
+                covered, n = made[names]
+                made[names], now[names] = (_at(own, covered), min(n, len(inside))), _at(own, now[names])
+    return made
+
+
+def _shrunk(pairs: Array, strength: float) -> Array:
+    """(steps + 1,) map of some outcomes (n, 2), shrunk to no change as if by `strength` outcomes."""
+    share = len(pairs) / (len(pairs) + strength)
+    return np.asarray(share * _covered(pairs) + (1 - share) * _EVEN)
+
+
+def _at(covered: Array, chance: Array) -> Array:
+    """A map (steps + 1,) read at chances of any shape, linear between its steps."""
+    return np.asarray(np.interp(chance, _EVEN, covered))
+
+
+def _named(segments: pl.DataFrame) -> pl.DataFrame:
+    """Segments (N, J) as text, without nulls."""
+    return segments.select(pl.all().cast(pl.String).fill_null(ALL))
 
 
 def _bands(horizons: Sequence[Horizon], n: int) -> dict[int, tuple[int, ...]]:
@@ -295,15 +334,21 @@ def gaps(coverage: pl.DataFrame) -> pl.DataFrame:
     return coverage.with_columns(gap=high - low)
 
 
-def by_segment(name: str, derive: Callable[[Panel, int], pl.DataFrame]) -> Labels:
-    """Labels from a static column of that name, or from derived segments; kept by origin."""
-    kept: dict[tuple[int, int], pl.Series] = {}
+def by_segment(names: str | Sequence[str], derive: Callable[[Panel, int], pl.DataFrame]) -> Labels:
+    """Labels from static columns of those names, or from derived segments; kept by origin.
 
-    def labels(panel: Panel, origin: int) -> pl.Series:
+    Raises ConfigError for a name that is neither.
+    """
+    wanted = (names,) if isinstance(names, str) else tuple(names)
+    kept: dict[tuple[int, int], pl.DataFrame] = {}
+
+    def labels(panel: Panel, origin: int) -> pl.DataFrame:
         key = (origin, panel.n_series)
         if key not in kept:
-            table = panel.series if name in panel.series.columns else derive(panel, origin)
-            kept[key] = table[name].cast(pl.String)
+            found = series_labels(panel.series, wanted, None, lambda: derive(panel, origin)).cast(pl.String)
+            if found.width < len(wanted):
+                raise ConfigError("by", f"expected segments of series; got {', '.join(wanted)}")
+            kept[key] = found
         return kept[key]
 
     return labels

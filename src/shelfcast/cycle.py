@@ -119,7 +119,7 @@ def _watch(run: Run, made: Plan, folder: Path) -> None:
 
 def _labels(panel: Panel, origin: int, kinds: list[str]) -> pl.DataFrame:
     """(N rows) a column for each kind."""
-    return pl.DataFrame({kind: by_segment(kind, segments)(panel, origin) for kind in kinds})
+    return by_segment(kinds, segments)(panel, origin)
 
 
 def _alarm_table(found: list[Alarm]) -> pl.DataFrame:

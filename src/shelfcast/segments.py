@@ -148,7 +148,7 @@ _HORIZON = {"lead": pl.Int32, "span": pl.Int32}
 def series_labels(
     series: pl.DataFrame, by: Collection[str], given: pl.DataFrame | None, derive: Callable[[], pl.DataFrame]
 ) -> pl.DataFrame:
-    """The columns of N series that `by` names: static ones, given ones, or derived segments, in the order of `by`.
+    """The columns of N series that `by` names: given ones, static ones, or derived segments, in the order of `by`.
 
     Raises ConfigError for a name that is none of them.
     """
