@@ -11,8 +11,8 @@ network said of a day at its latest N origins a week apart; `--products` leaves 
 `--asked LEVEL ...` asks for other levels than those of training and prints what they and the totals' cover. With
 `--repair N` a network frozen N weeks earlier forecasts those weeks, and what is asked for is shown after the conformal
 repair, too, learned at each origin, by level of aggregation, from that one's weeks and its own whose outcomes were
-known. At the end stand the cost of a training step and its share of the machine's rate of matrix products, as
-`net_costs.py` takes them.
+known. Under the totals' stands the 95 % range of theirs when target weeks are drawn anew. At the end stand the cost of
+a training step and its share of the machine's rate of matrix products, as `net_costs.py` takes them.
 """
 
 import argparse
@@ -106,6 +106,23 @@ def covered(made: Forecast) -> None:
         part = replace(made.take(rows), series=truth.series.select(truth.keys))
         table = calibration(part.rounded(), truth).sort("level").select("level", "below", "at_most").iter_rows()
         print(f"{label:9}" + "  ".join(f"{level}: {low:.3f}-{high:.3f}" for level, low, high in table), flush=True)
+    print(f"{'':9}" + "  ".join(f"{level}: {low:.3f}-{high:.3f}" for level, low, high in of_weeks(part, truth)))
+
+
+def of_weeks(made: Forecast, panel: Panel) -> list[tuple[float, float, float]]:
+    """Every level with the 95 % range of its coverage when whole target weeks are drawn anew: of ties half counts.
+
+    A week's days, and all series on them, are high or low together, so a coverage is of so many weeks, not cells.
+    """
+    said, rng = made.rounded().values, np.random.default_rng(0)
+    demand = np.stack([panel.window(origin + 1, origin + said.shape[2])[0] for origin in made.origins], axis=1)
+    hits = (demand[..., None] < said) / 2 + (demand[..., None] <= said) / 2
+    week = np.arange(said.shape[1])[:, None] + np.arange(said.shape[2]) // 7  # origins are a week apart
+    drawn = rng.multinomial(week.max() + 1, np.full(week.max() + 1, 1 / (week.max() + 1)), 2000)
+    weights = drawn[:, week]  # (draws, O, H)
+    each = np.einsum("dok,okq->dq", weights, hits.mean(axis=0)) / weights.sum(axis=(1, 2))[:, None]
+    low, high = np.quantile(each, (0.025, 0.975), axis=0)
+    return list(zip(made.levels, low, high, strict=True))
 
 
 def main() -> int:
