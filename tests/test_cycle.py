@@ -236,6 +236,13 @@ def test_settings_that_cannot_go_with_a_cycle(folder):
     assert "[cycle]" in refused.err
 
 
+def test_ways_to_repair_that_there_are_not_are_told_before_anything_is_fitted(folder):
+    write(folder, CYCLE.replace("strength = 20", 'strength = 20\nby = "velosity"'))
+    with pytest.raises(ConfigError, match=r"velosity.*did you mean 'velocity'"):
+        turn(a_run(folder))
+    assert not list((folder / "out").rglob("models/*"))
+
+
 # ---- who forecasts
 
 

@@ -15,7 +15,8 @@ def turn(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any] | None:
     if "news" not in tables:
         return None
     alarms = tables.get("alarms", pl.DataFrame(schema={"sentence": pl.String}))
-    made = [_coverage(tables.get("coverage")), _overrides(tables), _worse(tables.get("verdict"))]
+    covered = tables.get("coverage")
+    made = [_coverage(covered), _of_segments(covered), _overrides(tables), _worse(tables.get("verdict"))]
     return {
         "news": [[topic, sentence] for topic, sentence in tables["news"].iter_rows()],
         "alarms": [text[:1].upper() + text[1:] + "." for text in alarms["sentence"].to_list()[:_MOST_ALARMS]],
@@ -55,6 +56,30 @@ def _coverage(table: pl.DataFrame | None) -> dict[str, Any] | None:
     )
     columns = ["level", "under, before", "at most, before", "under, after", "at most, after"]
     return _table("Calibration before and after the repair", note, columns, shown)
+
+
+def _of_segments(table: pl.DataFrame | None) -> dict[str, Any] | None:
+    """By how much the worst level of each segment was off, before and after, by span."""
+    if table is None or table.is_empty():
+        return None
+    key = ["by", "segment", "span", "when"]
+    worst = table.group_by(key, maintain_order=True).agg(pl.col("gap").get(pl.col("gap").abs().arg_max()))
+    found = {tuple(at): gap for *at, gap in worst.select(*key, "gap").iter_rows()}
+    spans = sorted({span for _, _, span, _ in found})
+    rows = [
+        ["all products" if by == "all" else f"{by} {segment}"]
+        + [" → ".join(_points(found.get((by, segment, span, when))) for when in ("before", "after")) for span in spans]
+        for by, segment in dict.fromkeys((by, segment) for by, segment, _, _ in found)
+    ]
+    note = (
+        "Points by which the level furthest off lies outside what was seen, before and after the repair, by periods "
+        "summed; below zero the quantile was too low."
+    )
+    return _table("Calibration by segment", note, ["products", *(f"span {span}" for span in spans)], rows)
+
+
+def _points(gap: float | None) -> str:
+    return "–" if gap is None else f"{100 * gap:+.1f}" if abs(gap) >= 0.0005 else "0"
 
 
 def _overrides(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any] | None:
