@@ -67,6 +67,7 @@ def boosted(table: Table, target: Doubles, pool: Ints, rng: np.random.Generator)
     starts, n_features = table.bins.starts, len(table.bins.starts) - 1
     base = float(np.log(max(target[pool].mean(), 1e-9))) if len(pool) else 0.0
     log_mean, one = np.full(len(target), base), np.zeros(1, dtype=np.int64)
+    drawn = np.zeros(len(target), dtype=bool)
     n_rows, n_seen = max(round(ROW_SHARE * len(pool)), min(len(pool), 1)), max(round(FEATURE_SHARE * n_features), 1)
     trees: list[tuple[Grown, Floats]] = []
     for _ in range(ROUNDS if n_rows else 0):
@@ -76,12 +77,17 @@ def boosted(table: Table, target: Doubles, pool: Ints, rng: np.random.Generator)
         gradient = np.clip(target[rows] - mean, *np.quantile(target[rows] - mean, _CLIP))
         grown = grow_one(table, pack_weighted(gradient, mean, UNIT), rows, features, MIN_LEAF, DEPTH, UNIT)
         value = _steps(grown, rows, gradient, mean)
+        log_mean[grown.rows] += _reached(grown, value)
+        drawn[rows] = True
+        rest = pool[~drawn[pool]]
+        drawn[rows] = False
         tree_kernels.add_binned(
-            table.cells, table.indptr, pool, starts, grown.feature, grown.split, grown.left, one, value, log_mean
+            table.cells, table.indptr, rest, starts, grown.feature, grown.split, grown.left, one, value, log_mean
         )  # fmt: skip
         trees.append((grown, value))
     made, split = _joined(trees, base)
-    others = np.setdiff1d(np.arange(len(target)), pool)
+    drawn[pool] = True
+    others = np.flatnonzero(~drawn)
     tree_kernels.add_binned(
         table.cells, table.indptr, others, starts, made.feature, split, made.left, made.roots, made.value, log_mean
     )  # fmt: skip
@@ -95,6 +101,13 @@ def _steps(grown: Grown, rows: NDArray[np.int32], gradient: Doubles, mean: Doubl
     first, last = grown.spans[:, 0], grown.spans[:, 1]
     step = (up[last] - up[first]) / np.maximum(weight[last] - weight[first], 1e-9)
     return np.asarray(RATE * np.clip(step, -_STEP, _STEP), dtype=np.float32)
+
+
+def _reached(grown: Grown, value: Floats) -> Floats:
+    """Value of the leaf of each row that a tree was grown on, in the order of its rows."""
+    leaves = np.flatnonzero(grown.left < 0)
+    leaves = leaves[np.argsort(grown.spans[leaves, 0], kind="stable")]
+    return np.repeat(value[leaves], grown.spans[leaves, 1] - grown.spans[leaves, 0])
 
 
 def _joined(trees: list[tuple[Grown, Floats]], base: float) -> tuple[Boosted, NDArray[np.int32]]:
