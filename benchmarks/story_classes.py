@@ -3,17 +3,19 @@
     python benchmarks/story_classes.py SET --shift PERIODS [PERIODS ...] [--models MODEL ...]
 
 Models have the settings of the leaderboard; nothing is chosen here. Several windows are told one by one, then put
-together, by the class that a series had in each. Results are kept beside the leaderboard's, whose names tell them
-apart.
+together, by the class that a series had in each. The model `zero` says zeros: what there is to gain.
+Results are kept beside the leaderboard's, whose names tell them apart.
 """
 
 import argparse
 import sys
 from dataclasses import replace
 
+import numpy as np
+
 from shelfcast.data.panel import Panel
 from story import GENERATIONS, SETS, keep, kept, made, panel_of, path_of
-from story_scores import labelled, scores
+from story_scores import labelled, scores, series_losses
 from story_tables import Found, classes
 
 MODELS = ("sqrf", "mq-fnn", "mq-cnn", "blend")
@@ -29,6 +31,12 @@ def window(name: str, models: list[str]) -> tuple[Panel, Found]:
         one = scores(name, entry, 0)
         assert one is not None
         found[entry.name] = [one]
+    if "zero" in models:
+        stored = kept(name, next(entry for entry in GENERATIONS if entry.name == "patchwork"), 0)
+        assert stored is not None
+        made_there = stored[0].at(SETS[name].test)
+        nothing = replace(made_there, values=np.zeros_like(made_there.values))
+        found["zero"] = [{"losses": series_losses(nothing, labelled(name))}]
     return labelled(name), found
 
 
@@ -50,7 +58,8 @@ def main() -> int:
         print(f"{data.title}: fitted on what was known at {frequency.to_date(SETS[name].frozen)}, origins from "
               f"{frequency.to_date(test[0])} to {frequency.to_date(test[-1])}")  # fmt: skip
         for model, (row,) in windows[-1][1].items():
-            print(f"{model:20} WQL {row['test']['wql']:.4f}")
+            if model != "zero":
+                print(f"{model:20} WQL {row['test']['wql']:.4f}")
         print("\n".join(classes(windows[-1:], given.models)), flush=True)
     if len(windows) > 1:
         print(f"{len(windows)} windows together")
