@@ -169,7 +169,7 @@ def test_report_tells_what_the_cycle_did(weeks):
     told = json.loads(page.split('id="payload">')[1].split("</script>")[0])
     assert ["data", "7 new days to 2024-04-06; 0 series are new"] in told["cycle"]["news"]
     titles = [table["title"] for table in told["cycle"]["tables"]]
-    assert titles[:2] == ["Calibration before and after the repair", "Manual changes"]
+    assert titles[:3] == ["Calibration before and after the repair", "Calibration by segment", "Manual changes"]
 
 
 def test_once_more_changes_nothing(weeks, between):
