@@ -1,6 +1,7 @@
 """Coverage before and after the conformal repair, on the M5 sample: 2,405 products, 28 days, later origins only.
 
-    python benchmarks/repair.py [MODEL] [SETTING=VALUE ...] [--learn N] [--judge N] [--by WAY ...] [--spans N ...]
+    python benchmarks/repair.py [MODEL] [SETTING=VALUE ...] [--seed N] [--learn N] [--judge N] [--by WAY ...]
+        [--spans N ...]
 
 `--spans` adds sums of N days from the first on. The model is frozen before the first origin. At each of the last
 `--judge` origins, a week apart, the repair is learned from all origins before it, eight (`--learn`) and more, from
@@ -42,6 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="season-profile")
     parser.add_argument("settings", nargs="*", default=[])
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--learn", type=int, default=8)
     parser.add_argument("--judge", type=int, default=16)
     parser.add_argument("--by", nargs="+", default=CalibrationConfig().by, help="ways to part products")
@@ -56,7 +58,9 @@ def main() -> int:
     newest = m5_data.period(1913)
     origins = [newest - 7 * i for i in reversed(range(given.learn + 4 + given.judge))]
     horizons = (*per_period(28), *(Horizon(0, span) for span in given.spans))
-    model = forecaster(given.model, horizons=horizons, levels=LEVELS, **settings).fit(panel.as_of(origins[0]))
+    model = forecaster(given.model, horizons=horizons, levels=LEVELS, **settings).fit(
+        panel.as_of(origins[0]), seed=given.seed
+    )
     made = model.predict(panel, origins)
     begin = time.process_time()
     pairs = walked(made, panel, by_segment(given.by, segments), Settings(strength=given.strength))
