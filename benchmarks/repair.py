@@ -5,9 +5,8 @@
 
 `--spans` adds sums of N days from the first on. The model is frozen before the first origin. At each of the last
 `--judge` origins, a week apart, the repair is learned from all origins before it, eight (`--learn`) and more, from
-outcomes known by then. Nominal levels
-lie inside P(y < q) .. P(y <= q) where calibrated; "gap" is by how many points a level lies outside. Slices with 200
-series or more are listed, by span.
+outcomes known by then. Nominal levels lie inside P(y < q) .. P(y <= q) where calibrated; "gap" is by how many points a
+level lies outside. Slices with 200 series or more are listed, by span.
 """
 
 import argparse
