@@ -190,7 +190,8 @@ def hold(question: Question, ledger: Ledger, state: State | None, why: Due) -> T
     """Fit what is due, let everyone forecast the judged origins, and decide."""
     run, panel, config = question.run, question.panel, question.run.config
     assert config.cycle is not None
-    question.labels(config.calibration.by)(panel, panel.last)  # an unknown name is told before anything is fitted
+    if config.calibration.on:  # an unknown name is told before anything is fitted
+        question.labels(config.calibration.by)(panel, panel.last)
     champion = state.champion if state is not None and state.champion.question == question.text else None
     versions = _candidates(question, why, champion)
     sentences, records, verdicts, past = [], [], [], dict[str, Forecast]()

@@ -11,7 +11,8 @@ result never crosses and is never negative.
 learned for each segment, shrunk alike. Series may be parted in several ways (by velocity and by class of demand): the
 ways take turns, twice, each mending what the others left, as additive models are fitted, so that coverage holds in the
 segments of every way, the aim of Jung, Noarov, Ramalingam and Roth 2022, "Batch multivalid conformal prediction".
-Maps of 0..1 to itself are composed: what is said above holds for several as for one.
+Maps of 0..1 to itself are composed, so the result still never crosses and is never negative; the chance above is exact
+for all outcomes of a span and band alone, without shrinkage.
 
 Counts come in whole units, so an outcome `y` is the interval `y - 1/2 .. y + 1/2` of the transform (Czado, Gneiting and
 Held 2009), which is what rounding quantiles to whole units does.
@@ -89,14 +90,14 @@ class Repair:
         if made.levels != self.levels:
             raise DataError(f"a forecast of levels {self.levels}", f"levels {made.levels}", "learn the repair again")
         values = np.array(made.values)
-        names = _named(segments).select(pl.concat_str(pl.all(), separator=_AND)).to_series().to_numpy()
+        members = _members(segments)
         for k, horizon in enumerate(made.horizons):
             band = _band(self.bands.get(horizon.span, ()), horizon)
-            for name in np.unique(names):
-                moved = self.moved.get((horizon.span, band, str(name)), self.moved.get((horizon.span, band, ALL)))
+            for names, rows in members:
+                all_of_them = self.moved.get((horizon.span, band, ALL))
+                moved = self.moved.get((horizon.span, band, _AND.join(names)), all_of_them)
                 if moved is None:
                     continue
-                rows = np.flatnonzero(names == name)
                 values[rows, :, k] = _read(made.levels, made.values[rows, :, k], moved)
         return replace(made, values=values, mean=_moved_mean(made, values))
 
@@ -174,8 +175,7 @@ def _outcomes(made: Forecast, panel: Panel, place: int, segments: Labels, settin
     """All observed outcomes of one origin, whenever they were known."""
     origin, bands = made.origins[place], _bands(made.horizons, settings.bands)
     demand, scored = window_demand(panel, origin, made.horizons)
-    groups = Groups.of(_named(segments(panel, origin)), panel.n_series)
-    members = [(names, np.flatnonzero(groups.place == g)) for g, names in enumerate(groups.table.rows())]
+    members = _members(segments(panel, origin))
     pairs: dict[Key, list[Array]] = {}
     known: dict[Key, list[NDArray[np.int64]]] = {}
     for k, horizon in enumerate(made.horizons):
@@ -205,24 +205,25 @@ def _learn(made: Forecast, outcomes: Sequence[_Outcomes], origin: int, settings:
     return _repair(made.levels, joined, _bands(made.horizons, settings.bands), settings)
 
 
-def moved_levels(pairs: Array, levels: Sequence[float]) -> Array:
-    """(Q,) least levels at which `n` outcomes were covered as promised.
+def moved_levels(map_: Array, levels: Sequence[float], n: float) -> Array:
+    """(Q,) least levels at which outcomes were covered as promised.
 
     Parameters
     ----------
-    pairs : (n, 2) transform just below and at each outcome, in 0..1.
+    map_ : (steps + 1,) chance of staying at or under each level of an even grid, as `covered` has it.
+    n : outcomes behind it.
     """
-    return _moved(_covered(pairs), levels, len(pairs))
-
-
-def _moved(covered: Array, levels: Sequence[float], n: float) -> Array:
-    """(Q,) least levels with the chance wanted, of a map (steps + 1,) that `n` outcomes stand behind."""
     wanted = np.asarray(levels) * (n + 1) / n  # above 1 where n is too small to promise the level: the end of the tail
-    return np.searchsorted(covered, wanted - 1e-9, side="left").clip(0, _STEPS) / _STEPS
+    return np.searchsorted(map_, wanted - 1e-9, side="left").clip(0, _STEPS) / _STEPS
 
 
-def _covered(pairs: Array) -> Array:
-    """(steps + 1,) mean chance that the transform is at most each level of an even grid; a pair is a uniform law."""
+def covered(pairs: Array) -> Array:
+    """(steps + 1,) mean chance that the transform is at most each level of an even grid.
+
+    Parameters
+    ----------
+    pairs : (n, 2) transform just below and at each outcome, in 0..1: a pair is a uniform law.
+    """
     low, high = np.rint(pairs * _STEPS).astype(np.int64).T
     wide = high > low
     slope = np.zeros(_STEPS + 2)
@@ -242,9 +243,9 @@ def _repair(
     counts: dict[tuple[int, int, str], int] = {}
     for span, band in sorted({key[:2] for key in pairs}):
         mine = {names: part for (*at, names), part in pairs.items() if at == [span, band]}
-        for names, (covered, n) in _maps(mine, settings.strength).items():
+        for names, (map_, n) in _maps(mine, settings.strength).items():
             key = (span, band, _AND.join(names))
-            moved[key], counts[key] = _moved(covered, levels, n + settings.strength), n
+            moved[key], counts[key] = moved_levels(map_, levels, n + settings.strength), n
     return Repair(levels, moved, counts, bands)
 
 
@@ -261,25 +262,26 @@ def _maps(pairs: dict[tuple[str, ...], Array], strength: float) -> dict[tuple[st
             inside = np.concatenate([now[names] for names in members])
             own = _shrunk(inside, strength)
             for names in members:
-                covered, n = made[names]
-                made[names], now[names] = (_at(own, covered), min(n, len(inside))), _at(own, now[names])
+                map_, n = made[names]
+                made[names], now[names] = (_at(own, map_), min(n, len(inside))), _at(own, now[names])
     return made
 
 
 def _shrunk(pairs: Array, strength: float) -> Array:
     """(steps + 1,) map of some outcomes (n, 2), shrunk to no change as if by `strength` outcomes."""
     share = len(pairs) / (len(pairs) + strength)
-    return np.asarray(share * _covered(pairs) + (1 - share) * _EVEN)
+    return np.asarray(share * covered(pairs) + (1 - share) * _EVEN)
 
 
-def _at(covered: Array, chance: Array) -> Array:
+def _at(map_: Array, chance: Array) -> Array:
     """A map (steps + 1,) read at chances of any shape, linear between its steps."""
-    return np.asarray(np.interp(chance, _EVEN, covered))
+    return np.asarray(np.interp(chance, _EVEN, map_))
 
 
-def _named(segments: pl.DataFrame) -> pl.DataFrame:
-    """Segments (N, J) as text, without nulls."""
-    return segments.select(pl.all().cast(pl.String).fill_null(ALL))
+def _members(segments: pl.DataFrame) -> list[tuple[tuple[str, ...], NDArray[np.int64]]]:
+    """Every combination of segments (N, J) that there is, and its series."""
+    groups = Groups.of(segments.select(pl.all().cast(pl.String).fill_null(ALL)), segments.height)
+    return [(names, np.flatnonzero(groups.place == g)) for g, names in enumerate(groups.table.rows())]
 
 
 def _bands(horizons: Sequence[Horizon], n: int) -> dict[int, tuple[int, ...]]:
