@@ -100,11 +100,11 @@ def _every(first: int, n: int, step: int) -> tuple[int, ...]:
 
 def _sets() -> dict[str, DataSet]:
     day, week = m5_data.DAY, 2036  # of 2009-01-14, the first week of Breakfast at the Frat
-    shop = int(day.to_period("2011-07-29"))
+    shop = int(day.to_period("2011-09-02"))
     return {
         "m5": DataSet(
-            "M5, daily", m5_data.FOLDER, lambda: m5_data.with_events(m5_data.products()), 28, m5_data.period(1296),
-            _every(m5_data.period(1296), 4, 7), _every(m5_data.period(1345), 4, 7),
+            "M5, daily", m5_data.FOLDER, lambda: m5_data.with_events(m5_data.products()), 28, m5_data.period(1345),
+            _every(m5_data.period(1345), 4, 7), _every(m5_data.period(1394), 4, 7),
             {"patchwork": {"group": "department"}},
             {"seasonal-naive": 2, "season-profile": 2, "patchwork": 45, "forest-point": 50, "sqrf": 25, "rnn-point": 20,
              "rnn-distribution": 25, "mq-fnn": 40, "mq-rnn": 60, "mq-cnn": 100, "mqtransformer": 75, "lightgbm": 60,
@@ -122,7 +122,7 @@ def _sets() -> dict[str, DataSet]:
         ),
         "shop": DataSet(
             "Web shop (the embedded sample), daily", None, weekly_data.web_shop, 14, shop,
-            _every(shop, 4, 7), _every(shop + 35, 4, 7),
+            _every(shop, 4, 7), _every(shop + 35, 3, 7),
             {"patchwork": {"group": "theme"}, "mq-cnn": {"steps": 1_000}, "mqtransformer": {"steps": 700},
              "mq-fnn": {"steps": 1_000}, "mq-rnn": {"steps": 1_300}},
             {"seasonal-naive": 2, "season-profile": 2, "patchwork": 30, "forest-point": 40, "sqrf": 25, "rnn-point": 20,

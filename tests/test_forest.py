@@ -156,6 +156,20 @@ def test_where_the_data_begin_nothing_is_a_launch():
     assert (draw_rows(later, np.arange(3), 1, 2_000, np.random.default_rng(0)).origin == 149).any()
 
 
+def test_rows_are_not_drawn_for_what_they_turn_out_to_sell():
+    """From some quarter on all demand is the first product's; rows from before it are the same ones."""
+    demand = np.random.default_rng(8).poisson(3.0, (4, 1_100)).astype(float)
+    turn = 28 + 8 * 91  # the data settle in 28 days
+    turned = demand.copy()
+    turned[:, turn:] = [[1_000.0]] + [[0.0]] * 3
+    before, after = (draw_rows(panel_of(d), np.arange(3), 1, 4_000, np.random.default_rng(0)) for d in (demand, turned))
+    old = [rows.at(rows.origin < turn) for rows in (before, after)]
+    assert len(old[0]) > 1_000
+    assert all(np.array_equal(*(getattr(rows, column) for rows in old)) for column in ("series", "origin", "lead"))
+    assert np.mean(before.series == 0) == pytest.approx(0.25, abs=0.03)
+    assert np.mean(after.series[after.origin >= turn + 91] == 0) > 0.8
+
+
 def test_a_column_joins_a_table_behind_the_others():
     values = np.random.default_rng(5).normal(size=(200, 3)).astype(np.float32)
     values[np.random.default_rng(7).random(values.shape) < 0.3] = np.nan

@@ -1,10 +1,12 @@
 """Training rows of pooled models: which (series, origin, horizon) are learned from.
 
-Rows are drawn, not weighted: series by their share of money to a power (what is worth more is seen more often), origins
-and leads evenly, and a share of rows from the first periods of launched series, so that new products are known too. A
-row whose target was not observed whole is left out.
+Rows are drawn, not weighted: series by their share of money in the year before, leads evenly, and a share of rows from
+the first periods of launched series, so that new products are known too. By money of the same periods, what happened to
+sell much would be drawn for that, and forecasts would be too high. Rows whose targets were not observed whole are left
+out.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -64,30 +66,47 @@ def draw_rows(panel: Panel, leads: Ints, span: int, n_rows: int, rng: np.random.
 def _from_history(
     panel: Panel, leads: Ints, span: int, n: int, rng: np.random.Generator
 ) -> tuple[Ints, Ints, Ints]:  # fmt: skip
-    """Series by worth, origins evenly from shortly after the first period to the last with a whole target.
+    """Origins by the series begun, a quarter of a year at a time; series by their worth in the year before the quarter.
 
-    No row is drawn from before the data have settled.
+    No row is drawn from before the data have settled, and none for what it turned out to sell.
     """
-    reach = round(panel.frequency.year)
-    prices = np.full(len(panel.demand), np.nan, dtype=np.float32) if panel.prices is None else panel.prices
-    worth = np.zeros(panel.n_series)
-    feature_kernels.worth(
-        panel.demand, panel.observed, np.ascontiguousarray(prices), panel.start, panel.indptr, panel.last - reach,
-        panel.last, worth,
-    )  # fmt: skip
+    reach, quarter = round(panel.frequency.year), max(round(panel.frequency.year / 4), 1)
+    oldest = max(panel.last - _YEARS * reach, settled(panel, _window(panel)))
+    begins = np.arange(oldest, panel.last, quarter)
     there = panel.lengths > 0
-    share = np.where(there, worth, 0.0) ** _POWER
-    even = there / there.sum()
-    chance = (1 - _EVEN) * share / share.sum() + _EVEN * even if share.sum() > 0 else even
-    series = rng.choice(panel.n_series, n, p=chance / chance.sum())
-    lead = rng.choice(leads, n)
-    newest = panel.last - lead - span
-    oldest = np.maximum(
-        panel.start[series].astype(np.int64), max(panel.last - _YEARS * reach, settled(panel, _window(panel)))
-    )
-    origin = oldest + np.floor(rng.random(n) * (newest - oldest + 1)).astype(np.int64)
-    kept = newest >= oldest
+    begun = np.searchsorted(np.sort(panel.start[there]), begins + quarter)
+    if not begun.sum():
+        none = np.zeros(0, dtype=np.int64)
+        return none, none, none
+    at, lead = rng.choice(len(begins), n, p=begun / begun.sum()), rng.choice(leads, n)
+    origin = begins[at] + rng.integers(0, quarter, n)
+    series = np.zeros(n, dtype=np.int64)
+    for b, chance in enumerate(_chances(panel, begins, quarter, there)):
+        mine = np.flatnonzero(at == b)
+        series[mine] = rng.choice(panel.n_series, len(mine), p=chance)
+    kept = (origin >= panel.start[series]) & (origin <= panel.last - lead - span)
     return series[kept], origin[kept], lead[kept]
+
+
+def _chances(panel: Panel, begins: Ints, quarter: int, there: NDArray[np.bool_]) -> Iterator[Doubles]:
+    """(N,) chance of each series in every quarter, by what was known before it."""
+    prices = np.full(len(panel.demand), np.nan, dtype=np.float32) if panel.prices is None else panel.prices
+    prices = np.ascontiguousarray(prices)
+
+    def worth(begin: int) -> Doubles:
+        out = np.zeros(panel.n_series)
+        feature_kernels.worth(
+            panel.demand, panel.observed, prices, panel.start, panel.indptr, begin, begin + quarter - 1, out
+        )
+        return out
+
+    year = deque((worth(int(begins[0]) - k * quarter) for k in range(4, 0, -1)), maxlen=4)
+    for begin in begins.tolist():
+        alive = there & (panel.start < begin + quarter)
+        share, even = np.where(alive, sum(year), 0.0) ** _POWER, alive / max(alive.sum(), 1)
+        chance = (1 - _EVEN) * share / share.sum() + _EVEN * even if share.sum() > 0 else even
+        yield chance / chance.sum() if alive.any() else there / there.sum()
+        year.append(worth(begin))
 
 
 def _window(panel: Panel) -> int:
