@@ -1,6 +1,6 @@
 """Training rows of pooled models: which (series, origin, horizon) are learned from.
 
-Rows are drawn, not weighted: series by their share of money in the year before, leads evenly, and a share of rows from
+Rows are drawn, not weighted: series by their money a period in the year before, leads evenly, and a share of rows from
 the first periods of launched series, so that new products are known too. By money of the same periods, what happened to
 sell much would be drawn for that, and forecasts would be too high. Rows whose targets were not observed whole are left
 out.
@@ -22,7 +22,7 @@ from shelfcast.models.binning import Bins, Table
 
 Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
-_POWER, _EVEN, _LAUNCH = 1.0, 0.15, 0.1  # of money share; share drawn evenly; share of launches
+_EVEN, _LAUNCH = 0.15, 0.1  # share drawn evenly; share of launches
 _YEARS = 4  # of history that rows are drawn from
 _BLOCK = 20_000  # rows whose features are held as numbers at once
 _SHARD = 5_000_000  # rows of a panel whose running sums are held at once
@@ -89,7 +89,10 @@ def _from_history(
 
 
 def _chances(panel: Panel, begins: Ints, quarter: int, there: NDArray[np.bool_]) -> Iterator[Doubles]:
-    """(N,) chance of each series in every quarter, by what was known before it."""
+    """(N,) chance of each series in every quarter, by its worth a period in the part of the year before that it lived.
+
+    A series younger than a month counts as a month old.
+    """
     prices = np.full(len(panel.demand), np.nan, dtype=np.float32) if panel.prices is None else panel.prices
     prices = np.ascontiguousarray(prices)
 
@@ -103,8 +106,9 @@ def _chances(panel: Panel, begins: Ints, quarter: int, there: NDArray[np.bool_])
     year = deque((worth(int(begins[0]) - k * quarter) for k in range(4, 0, -1)), maxlen=4)
     for begin in begins.tolist():
         alive = there & (panel.start < begin + quarter)
-        share, even = np.where(alive, sum(year), 0.0) ** _POWER, alive / max(alive.sum(), 1)
-        chance = (1 - _EVEN) * share / share.sum() + _EVEN * even if share.sum() > 0 else even
+        rate = np.where(alive, sum(year) / (begin - panel.start).clip(quarter / 3, 4 * quarter), 0.0)
+        even = alive / max(alive.sum(), 1)
+        chance = (1 - _EVEN) * rate / rate.sum() + _EVEN * even if rate.sum() > 0 else even
         yield chance / chance.sum() if alive.any() else there / there.sum()
         year.append(worth(begin))
 
