@@ -70,6 +70,11 @@ def pinball(said: NDArray[Any], scaled: NDArray[Any], size: NDArray[Any]) -> flo
     return float(np.maximum(np.array(M5_LEVELS) * error, (np.array(M5_LEVELS) - 1) * error).mean())
 
 
+def asked(n_rows: int) -> NDArray[np.float32]:
+    """(J, Q) the nine levels for every row."""
+    return np.tile(np.asarray(M5_LEVELS, dtype=np.float32), (n_rows, 1))
+
+
 def ours(
     values: Floats, scaled: Any, items: Any, rows: Rows, test: Floats
 ) -> tuple[NDArray[np.float32], float, float]:  # fmt: skip
@@ -79,7 +84,7 @@ def ours(
     trees = grow_trees(Table(bins, *bins.cells(values)), np.sqrt(scaled), items, PEER, 0)
     leaves = Leaves.of(trees, scaled, rows)
     trained = time.process_time()
-    said, _ = leaves.quantiles(trees.leaves(test), M5_LEVELS, np.ones(len(test), dtype=np.float32))
+    said = leaves.quantiles(trees.leaves(test), asked(len(test)), np.ones(len(test), dtype=np.float32))
     return said, trained - begin, time.process_time() - trained
 
 
@@ -183,7 +188,7 @@ def predict() -> None:
     begin = time.process_time()
     reached = forest.trees.leaves(values)
     walked = time.process_time()
-    forest.leaves.quantiles(reached, M5_LEVELS, scale.astype(np.float32))
+    forest.leaves.quantiles(reached, asked(len(reached)), scale.astype(np.float32))
     merged = time.process_time()
     print(f"walk alone {rows / (walked - begin):,.0f}, merge alone {rows / (merged - walked):,.0f} rows a CPU second")
 

@@ -203,12 +203,15 @@ def test_two_stages_average_a_forest_over_the_mean_and_one_over_the_size(n_trees
     assert sum(forest.trees.n_trees for forest in stratum.forests) == n_trees
     features = np.random.default_rng(0).random((7, len(model.features_.names)), dtype=np.float32)
     size = np.full(7, 3.0, dtype=np.float32)
-    found, _ = stratum.quantiles(features, (0.1, 0.9), size)
-    each = [replace(stratum, forests=(forest,)).quantiles(features, (0.1, 0.9), size)[0] for forest in stratum.forests]
+    new, levels = np.ones(7, dtype=bool), (0.1, 0.9)
+    found, _ = stratum.quantiles(features, levels, size, new)
+    each = [replace(stratum, forests=(forest,)).quantiles(features, levels, size, new)[0] for forest in stratum.forests]
     np.testing.assert_allclose(found, np.mean(each, axis=0), rtol=1e-6)
     model.save(tmp_path / "model")
     loaded = QuantileForest.load(tmp_path / "model").strata_[1]
-    np.testing.assert_array_equal(loaded.quantiles(features, (0.1, 0.9), size)[0], found)
+    for asked in (new, ~new):
+        said = stratum.quantiles(features, levels, size, asked)[0]
+        np.testing.assert_array_equal(loaded.quantiles(features, levels, size, asked)[0], said)
 
 
 def test_a_forest_saved_in_the_form_before_is_refused(shop_panel, tmp_path):

@@ -51,6 +51,11 @@ class Bins:
         return int(self.starts[-1])
 
     @property
+    def n_features(self) -> int:
+        """F."""
+        return len(self.starts) - 1
+
+    @property
     def kind(self) -> Any:
         """Smallest type that holds a bin number."""
         return np.uint16 if self.n_bins < 2**16 else np.uint32
@@ -116,6 +121,16 @@ class Table:
         cells[~last] = self.cells
         cells[last] = own.cells(values[:, None])[0] + self.bins.n_bins
         return Table(bins, cells, indptr)
+
+    def values(self, rows: Ints) -> Floats:
+        """(J, F) features of some rows, each as the upper edge of its bin: a tree sends it where it sends the row."""
+        out = np.full((len(rows), self.bins.n_features), np.nan, dtype=np.float32)
+        length = self.indptr[rows + 1] - self.indptr[rows]
+        row = np.repeat(np.arange(len(rows)), length)
+        first = np.cumsum(length) - length
+        cells = self.cells[self.indptr[rows][row] + np.arange(len(row)) - first[row]]
+        out[row, np.searchsorted(self.bins.starts, cells, side="right") - 1] = self.bins.thresholds()[cells]
+        return out
 
     @property
     def n_rows(self) -> int:

@@ -8,7 +8,7 @@ read after training, and levels never cross. Products without history are answer
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, ClassVar, Self
@@ -24,13 +24,10 @@ from shelfcast.errors import ConfigError, NotFittedError, StoreError
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon
 from shelfcast.models.base import DEFAULT_LEVELS, Ability, refuse_unknown
-from shelfcast.models.binning import Table
-from shelfcast.models.boosting import held_out_mean
 from shelfcast.models.cases import heaviest
-from shelfcast.models.drawing import Rows, Training
-from shelfcast.models.leaves import Leaves
-from shelfcast.models.stratum import EXPECTED, Forest, Stratum, log_units
-from shelfcast.models.trees import MOST_ROWS, Growth, grow_trees
+from shelfcast.models.launches import LaunchProfile
+from shelfcast.models.stratum import EXPECTED, Stratum
+from shelfcast.models.trees import MOST_ROWS, Growth
 
 Ints = NDArray[np.int64]
 _BLOCK = 2048  # rows that walk the trees together
@@ -54,6 +51,7 @@ class QuantileForest:
     item_share, feature_share : of items and features that one tree sees.
     two_stage : whether a boosted mean comes first: all trees read what it expects, and half of them keep what
         scatters around it, the other half what scatters around the scale.
+    launch_group : static column; products without any history are answered half by what launches of their group sold.
     """
 
     horizons: tuple[Horizon, ...]
@@ -65,6 +63,8 @@ class QuantileForest:
     item_share: float = 0.8
     feature_share: float = 0.5
     two_stage: bool = False
+    launch_group: str | None = None
+    launches_: LaunchProfile | None = field(default=None, init=False, repr=False)
     features_: Features | None = field(default=None, init=False, repr=False)
     series_: pl.DataFrame | None = field(default=None, init=False, repr=False)
     strata_: dict[int, Stratum] = field(default_factory=dict, init=False, repr=False)
@@ -87,6 +87,8 @@ class QuantileForest:
                 raise ConfigError(f"model.{setting}", f"expected a share in (0, 1]; got {value!r}")
         if not isinstance(self.two_stage, bool):
             raise ConfigError("model.two_stage", f"expected true or false; got {self.two_stage!r}")
+        if not isinstance(self.launch_group, str | None):
+            raise ConfigError("model.launch_group", f"expected the name of a static column; got {self.launch_group!r}")
 
     @property
     def _growth(self) -> Growth:
@@ -119,7 +121,11 @@ class QuantileForest:
     def fit(self, panel: Panel, *, seed: int = 0) -> Self:
         """Draw rows, bin their features and grow the trees of each span."""
         from shelfcast.models.drawing import draw_rows, training_table
+        from shelfcast.models.growing import grown_stratum
 
+        if self.launch_group is not None:
+            panel.column(self.launch_group)
+            self.launches_ = LaunchProfile.learn(panel, self.horizons, self.levels, self.launch_group)
         rng = np.random.default_rng(seed)
         features = Features.learn(panel)
         items = _items(panel)
@@ -129,27 +135,10 @@ class QuantileForest:
             made = training_table(panel, features, drawn, rng)
             if not len(made.rows):
                 continue
-            strata[span] = self._stratum(
-                made, span, items[made.rows.series], round(panel.frequency.year / 4), seed, rng
-            )
+            block = round(panel.frequency.year / 4) if self.two_stage else None
+            strata[span] = grown_stratum(made, span, items[made.rows.series], self._growth, block, seed, rng)
         self.features_, self.strata_, self.series_ = features, strata, panel.series.select(panel.keys)
         return self
-
-    def _stratum(
-        self, made: Training, span: int, item: Ints, block: int, seed: int, rng: np.random.Generator
-    ) -> Stratum:  # fmt: skip
-        """The forests of one span; with two stages one on targets over their size, one over what a mean expects."""
-        table, target = made.table, made.target / made.size
-        if not self.two_stage:
-            return Stratum(span, (_forest(table, target, made.rows, item, self._growth, seed, False),))
-        mean, expected = held_out_mean(table, target, made.rows.origin + made.rows.lead + 1, block, rng)
-        table = table.with_column(log_units(made.size * expected))
-        half = replace(self._growth, n_trees=self.n_trees // 2)
-        rest = replace(half, n_trees=self.n_trees - half.n_trees)
-        forests = [_forest(table, target / expected, made.rows, item, rest, seed, True)]
-        if half.n_trees:
-            forests.append(_forest(table, target, made.rows, item, half, seed + 1, False))
-        return Stratum(span, tuple(forests), mean)
 
     def predict(self, panel: Panel, origins: Sequence[int]) -> Forecast:
         """Forecast every series at every origin; memory is bounded by shards of series and blocks of rows."""
@@ -184,6 +173,11 @@ class QuantileForest:
                     found, centre = self._laws(table, series, np.full(len(series), origin), leads, span)
                     values[begin : begin + size, o, places] = found.reshape(len(series), len(leads), -1)
                     mean[begin : begin + size, o, places] = centre.reshape(len(series), len(leads))
+        if self.launches_ is not None:
+            group = self.launches_.of(panel)
+            new, at = np.nonzero(panel.start[:, None] > np.asarray(origins))
+            values[new, at] = (values[new, at] + self.launches_.values[group[new]]) / 2
+            mean[new, at] = (mean[new, at] + self.launches_.mean[group[new]]) / 2
 
     def _laws(
         self, table: Any, series: Ints, origin: Ints, leads: Ints, span: int
@@ -193,7 +187,8 @@ class QuantileForest:
         size = (scale * weight).astype(np.float32)
         if span in self.strata_:
             stratum = self.strata_[span]
-            values, mean = stratum.quantiles(features, self.levels, size)
+            new = np.repeat(table.start[series] > origin, len(leads))
+            values, mean = stratum.quantiles(features, self.levels, size, new)
         else:  # no target of this span was ever seen: the scatter of counts around the scale
             spread = np.sqrt(np.maximum(size, 0))[:, None] * np.array(
                 [NormalDist().inv_cdf(level) for level in self.levels]
@@ -259,6 +254,8 @@ class QuantileForest:
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
             self.features_.save(Path(folder))
+            if self.launches_ is not None:
+                self.launches_.save(Path(folder))
             self.series_.write_parquet(Path(folder) / "series.parquet")
             for span, stratum in self.strata_.items():
                 stratum.save(Path(folder) / f"span-{span}.npz")
@@ -274,6 +271,7 @@ class QuantileForest:
             settings = stored["settings"]
             horizons = tuple(Horizon(*pair) for pair in settings.pop("horizons"))
             model = cls(horizons=horizons, levels=tuple(settings.pop("levels")), **settings)
+            model.launches_ = LaunchProfile.load(folder) if model.launch_group is not None else None
             model.features_, model.series_ = Features.load(folder), pl.read_parquet(folder / "series.parquet")
             model.strata_ = {
                 int(span): Stratum.load(folder / f"span-{span}.npz", int(span)) for span in stored["spans"]
@@ -283,14 +281,6 @@ class QuantileForest:
                 f"expected a model of this version in {folder}; got: {error}. Run `shelfcast fit` again."
             ) from error
         return model
-
-
-def _forest(
-    table: Table, scaled: NDArray[np.float64], rows: Rows, item: Ints, growth: Growth, seed: int, by_mean: bool
-) -> Forest:  # fmt: skip
-    """Trees on the root of scaled targets (J,), and their leaves."""
-    trees = grow_trees(table, np.sqrt(scaled), item, growth, seed)
-    return Forest(trees, Leaves.of(trees, scaled, rows), by_mean)
 
 
 def _items(panel: Panel) -> Ints:

@@ -4,7 +4,7 @@ A code is a place on a line of values that is even in logarithms, with zero apar
 training, so that a value is off by a fraction of a percent at most.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,18 +49,28 @@ class Leaves:
         origins = (column[trees.kept].astype(np.int32) for column in (rows.series, rows.origin, rows.lead))
         return cls(trees.first, trees.count, kept, value_of, mean.astype(np.float32), *origins)
 
-    def quantiles(
-        self, leaves: NDArray[np.int32], levels: tuple[float, ...], size: Floats
-    ) -> tuple[Floats, Floats]:  # fmt: skip
-        """Quantiles (J, Q) and means (J,) in units of the leaves (J, T) that rows reached, with units of 1 (J,)."""
+    def means(self, leaves: NDArray[np.int32], size: Floats) -> Floats:
+        """(J,) means in units of the leaves (J, T) that rows reached, with units of 1 (J,)."""
         from shelfcast.models import tree_kernels
 
-        out, mean = np.empty((len(leaves), len(levels)), dtype=np.float32), np.empty(len(leaves), dtype=np.float32)
-        tree_kernels.merge(
-            leaves, self.first, self.count, self.codes, self.leaf_mean, np.asarray(levels, dtype=np.float32), size,
-            self.value_of, out, mean,
+        out = np.empty(len(leaves), dtype=np.float32)
+        tree_kernels.means(leaves, self.count, self.leaf_mean, size, out)
+        return out
+
+    def quantiles(self, leaves: NDArray[np.int32], levels: Floats, size: Floats) -> Floats:
+        """(J, Q) quantiles at levels (J, Q), otherwise as `means`."""
+        from shelfcast.models import tree_kernels
+
+        out = np.empty(levels.shape, dtype=np.float32)
+        tree_kernels.merge(leaves, self.first, self.count, self.codes, levels, size, self.value_of, out)
+        return out
+
+    def with_an_empty_one(self) -> "Leaves":
+        """The same leaves, and one more that keeps nothing: where trees that must not speak end."""
+        return replace(
+            self, first=np.append(self.first, 0), count=np.append(self.count, np.int32(0)),
+            leaf_mean=np.append(self.leaf_mean, np.float32(0)),
         )  # fmt: skip
-        return out, mean
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays by name that the trees do not store already."""

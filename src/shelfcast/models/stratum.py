@@ -1,6 +1,6 @@
 """What a forest has learned for the horizons of one span."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from shelfcast.models.boosting import Boosted, Mean
 from shelfcast.models.leaves import Leaves
+from shelfcast.models.level_map import WANTED, LevelMap
 from shelfcast.models.trees import Trees
 
 EXPECTED = "expected units"  # the feature that a mean adds
@@ -41,25 +42,54 @@ class Forest:
 
 @dataclass(frozen=True)
 class Stratum:
-    """The forests of one span, whose quantiles are averaged level by level, and with two stages the expected mean."""
+    """The forests of one span, whose quantiles are averaged level by level, and with two stages the expected mean.
+
+    `level_map` says which levels they are asked for; without it, those that are wanted.
+    """
 
     span: int
     forests: tuple[Forest, ...]
     mean: Mean | None = None
+    level_map: LevelMap | None = None
 
     def quantiles(
-        self, features: NDArray[np.float32], levels: tuple[float, ...], size: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Quantiles (J, Q) and means (J,) of rows of features (J, F), with units of 1 (J,)."""
+        self, features: NDArray[np.float32], levels: tuple[float, ...], size: NDArray[np.float32],
+        new: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
+        """Quantiles (J, Q) and means (J,) of rows of features (J, F), with units of 1 (J,).
+
+        Rows of products without history (`new`, (J,)) are asked for the levels wanted: no tree has seen those.
+        """
         seen, sizes = self.seen(features, size)
-        found = [
-            forest.leaves.quantiles(forest.trees.leaves(seen), levels, own)
-            for forest, own in zip(self.forests, sizes, strict=True)
+        reached = [forest.trees.leaves(seen) for forest in self.forests]
+        mean = _means(reached, self._leaves, sizes)
+        asked = np.tile(np.asarray(levels, dtype=np.float32), (len(mean), 1))
+        if self.level_map is not None:
+            asked[~new] = self.level_map.levels(mean[~new], levels)
+        return _quantiles(reached, self._leaves, sizes, asked), mean
+
+    @property
+    def _leaves(self) -> list[Leaves]:
+        return [forest.leaves for forest in self.forests]
+
+    def calibrated(
+        self, features: NDArray[np.float32], size: NDArray[Any], target: NDArray[np.float64],
+        unseen: list[NDArray[np.bool_]], rng: np.random.Generator,
+    ) -> Self:  # fmt: skip
+        """With levels learned from rows of training; for each forest, `unseen` (J, T) are trees that did not see them.
+
+        Rows that every tree of a forest has seen tell nothing.
+        """
+        told = np.logical_and.reduce([trees.any(axis=1) for trees in unseen])
+        seen, sizes = self.seen(features[told], size[told])
+        leaves = [own.with_an_empty_one() for own in self._leaves]
+        reached = [
+            np.where(trees[told], forest.trees.leaves(seen), len(own.count) - 1).astype(np.int32)
+            for forest, own, trees in zip(self.forests, leaves, unseen, strict=True)
         ]
-        if len(found) == 1:
-            return found[0]
-        values, means = zip(*found, strict=True)
-        return np.mean(values, axis=0), np.mean(means, axis=0)
+        wanted = np.tile(WANTED.astype(np.float32), (len(seen), 1))
+        values = _quantiles(reached, leaves, sizes, wanted)
+        return replace(self, level_map=LevelMap.learn(_means(reached, leaves, sizes), values, target[told], rng))
 
     def seen(
         self, features: NDArray[np.float32], size: NDArray[Any]
@@ -81,6 +111,7 @@ class Stratum:
         arrays: dict[str, Any] = {
             f"forest{k}_{name}": each for k, f in enumerate(self.forests) for name, each in f.arrays().items()
         }
+        arrays |= {f"map_{name}": each for name, each in self.level_map.arrays().items()} if self.level_map else {}
         arrays |= {f"mean{k}_{name}": each for k, m in enumerate(members) for name, each in m.arrays().items()}
         np.savez(path, **arrays)
 
@@ -96,4 +127,22 @@ class Stratum:
         members = tuple(Boosted(**part) for name, part in parts.items() if name.startswith("mean"))
         if not forests:
             raise ValueError("no forest in it")
-        return cls(span, forests, Mean(members) if members else None)
+        level_map = LevelMap(**parts["map"]) if "map" in parts else None
+        return cls(span, forests, Mean(members) if members else None, level_map)
+
+
+def _means(
+    reached: list[NDArray[np.int32]], leaves: list[Leaves], sizes: list[NDArray[np.float32]]
+) -> NDArray[np.float32]:  # fmt: skip
+    """Means (J,) over forests of the leaves (J, T) reached in each, with units of 1 (J,) in each."""
+    found = [own.means(at, size) for own, at, size in zip(leaves, reached, sizes, strict=True)]
+    return np.asarray(np.mean(found, axis=0), dtype=np.float32)
+
+
+def _quantiles(
+    reached: list[NDArray[np.int32]], leaves: list[Leaves], sizes: list[NDArray[np.float32]],
+    levels: NDArray[np.float32],
+) -> NDArray[np.float32]:  # fmt: skip
+    """Quantiles (J, Q) at levels (J, Q), likewise."""
+    found = [own.quantiles(at, levels, size) for own, at, size in zip(leaves, reached, sizes, strict=True)]
+    return found[0] if len(found) == 1 else np.asarray(np.mean(found, axis=0), dtype=np.float32)

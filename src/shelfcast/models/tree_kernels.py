@@ -344,11 +344,20 @@ def add_values(values: Any, feature: Any, threshold: Any, left: Any, roots: Ints
 
 
 @compiled
-def merge(
-    leaves: Any, first: Ints, count: Any, codes: Any, leaf_mean: Any, levels: Any, factor: Any, value_of: Any,
-    out: Any, mean: Any,
-) -> None:  # fmt: skip
-    """Quantiles of merged leaves, `out` (J, Q) at ascending levels, and `mean` (J,), times `factor` (J,).
+def means(leaves: Any, count: Any, leaf_mean: Any, factor: Any, out: Any) -> None:
+    """Means (J,) of merged leaves (J, T), times `factor` (J,); see `merge`."""
+    for j in range(leaves.shape[0]):
+        total, n_there = 0.0, 0
+        for t in range(leaves.shape[1]):
+            if count[leaves[j, t]] > 0:
+                total += leaf_mean[leaves[j, t]]
+                n_there += 1
+        out[j] = total / max(n_there, 1) * factor[j]
+
+
+@compiled
+def merge(leaves: Any, first: Ints, count: Any, codes: Any, levels: Any, factor: Any, value_of: Any, out: Any) -> None:
+    """Quantiles of merged leaves, `out` (J, Q) at levels (J, Q) that ascend in each row, times `factor` (J,).
 
     `leaves` (J, T) are reservoirs: number l keeps `count[l]` codes from `first[l]`, together weighing 1 / T. The
     quantile is the least value at which the distribution function reaches the level. Codes are counted coarse (64 at a
@@ -360,20 +369,15 @@ def merge(
     fine = np.zeros(n_coarse << 6, dtype=np.int32)
     unit, total = (1 << 30) // max(n_trees, 1), 0
     for j in range(n_rows):
-        centre, n_there = 0.0, 0
         for t in range(n_trees):
             leaf = leaves[j, t]
             if j == 0 or leaf != leaves[j - 1, t]:
                 total += count_leaf(leaf, first, count, codes, unit, fine, coarse)
                 if j > 0:
                     total += count_leaf(leaves[j - 1, t], first, count, codes, -unit, fine, coarse)
-            if count[leaf] > 0:
-                centre += leaf_mean[leaf]
-                n_there += 1
-        mean[j] = centre / max(n_there, 1) * factor[j]
         block, at, below, passed = 0, 0, 0, 0
-        for q in range(len(levels)):
-            wanted = (float(levels[q]) - 1e-5) * total
+        for q in range(levels.shape[1]):
+            wanted = (float(levels[j, q]) - 1e-5) * total
             while passed + coarse[block] < wanted and block < n_coarse - 1:
                 passed += coarse[block]
                 block += 1

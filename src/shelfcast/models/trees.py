@@ -97,9 +97,11 @@ class Trees:
 
 def grow_trees(table: Table, target: NDArray[np.float64], item: Ints, growth: Growth, seed: int) -> Trees:
     """Grow trees on rows of a table; `item` (J,) says which rows are bagged together."""
-    rng = np.random.default_rng(seed)
     packed = pack(target)
-    parts = [_bagged(table, packed, rows, features, growth) for rows, features in _bags(table, item, growth, rng)]
+    parts = [
+        _bagged(table, packed, np.flatnonzero(chosen[item]).astype(np.int32), features, growth)
+        for chosen, features in bags(item, table.bins.n_features, growth, seed)
+    ]
     shift_nodes = np.cumsum([0, *(len(part["feature"]) for part in parts)])
     shift_kept = np.cumsum([0, *(len(part["kept"]) for part in parts)])
     for part, nodes, kept in zip(parts, shift_nodes, shift_kept, strict=False):
@@ -128,17 +130,17 @@ def pack_weighted(target: NDArray[np.float64], weight: NDArray[np.float64], unit
     return (steps << COUNT_BITS) + np.clip(np.rint(weight / mean * unit), 1, 64 * unit).astype(np.int64)
 
 
-def _bags(
-    table: Table, item: Ints, growth: Growth, rng: np.random.Generator
-) -> Iterator[tuple[NDArray[np.int32], Ints]]:  # fmt: skip
-    """Rows and features of each tree."""
-    n_items, n_features = int(item.max(initial=-1)) + 1, len(table.bins.starts) - 1
+def bags(
+    item: Ints, n_features: int, growth: Growth, seed: int
+) -> Iterator[tuple[NDArray[np.bool_], Ints]]:  # fmt: skip
+    """Items and features that each tree sees: (I,) whether, and places in order."""
+    rng, n_items = np.random.default_rng(seed), int(item.max(initial=-1)) + 1
     n_chosen = max(round(growth.item_share * n_items), 1)
     n_seen = max(round(growth.feature_share * n_features), 1)
     for _ in range(growth.n_trees):
         chosen = np.zeros(n_items, dtype=bool)
         chosen[rng.choice(n_items, n_chosen, replace=False)] = True
-        yield np.flatnonzero(chosen[item]).astype(np.int32), np.sort(rng.choice(n_features, n_seen, replace=False))
+        yield chosen, np.sort(rng.choice(n_features, n_seen, replace=False))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""From training rows to what a forest knows of one span: its trees, their leaves, and the levels to ask for."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shelfcast.models.binning import Table
+from shelfcast.models.boosting import held_out_mean
+from shelfcast.models.drawing import Training
+from shelfcast.models.leaves import Leaves
+from shelfcast.models.level_map import SAMPLE
+from shelfcast.models.stratum import Forest, Stratum, log_units
+from shelfcast.models.trees import Growth, bags, grow_trees
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A forest to grow: what its trees read, the scaled targets that its leaves keep, and how."""
+
+    table: Table
+    scaled: NDArray[np.float64]
+    growth: Growth
+    seed: int
+    by_mean: bool
+
+    def grown(self, made: Training, item: Ints) -> Forest:
+        """Trees on the root of scaled targets, and their leaves."""
+        trees = grow_trees(self.table, np.sqrt(self.scaled), item, self.growth, self.seed)
+        return Forest(trees, Leaves.of(trees, self.scaled, made.rows), self.by_mean)
+
+    def unseen(self, item: Ints) -> NDArray[np.bool_]:
+        """(I, T) items that a tree has not seen."""
+        seen = [chosen for chosen, _ in bags(item, self.table.bins.n_features, self.growth, self.seed)]
+        return ~np.stack(seen, axis=1)
+
+
+def grown_stratum(
+    made: Training, span: int, item: Ints, growth: Growth, block: int | None, seed: int, rng: np.random.Generator
+) -> Stratum:  # fmt: skip
+    """The forests of one span: with `block` (periods held out together) a boosted mean comes first.
+
+    Then half of the trees keep targets over what it expects, half over their size; all of them read it.
+    """
+    table, target = made.table, made.target / made.size
+    plans, mean = [_Plan(table, target, growth, seed, False)], None
+    if block is not None:
+        mean, expected = held_out_mean(table, target, made.rows.origin + made.rows.lead + 1, block, rng)
+        table = table.with_column(log_units(made.size * expected))
+        half = replace(growth, n_trees=growth.n_trees // 2)
+        rest = replace(growth, n_trees=growth.n_trees - half.n_trees)
+        plans = [_Plan(table, target / expected, rest, seed, True), _Plan(table, target, half, seed + 1, False)]
+    plans = [plan for plan in plans if plan.growth.n_trees]
+    stratum = Stratum(span, tuple(plan.grown(made, item) for plan in plans), mean)
+    places = np.sort(rng.choice(len(target), min(SAMPLE, len(target)), replace=False))
+    unseen = [plan.unseen(item)[item[places]] for plan in plans]
+    return stratum.calibrated(made.table.values(places), made.size[places], made.target[places], unseen, rng)
