@@ -123,3 +123,9 @@ def test_a_launch_group_that_is_not_there_is_told(shop_panel):
         QuantileForest(horizons=HORIZONS, **SMALL, launch_group="nothing_such").fit(shop_panel)
     with pytest.raises(ConfigError, match="launch_group"):
         QuantileForest(horizons=HORIZONS, launch_group=3)
+
+
+def test_trees_that_see_every_item_leave_levels_as_they_are(shop_panel):
+    model = QuantileForest(HORIZONS, LEVELS, **SMALL, item_share=1.0).fit(shop_panel)
+    assert model.strata_[1].level_map is None
+    assert np.isfinite(model.predict(shop_panel, [shop_panel.last]).values).all()
