@@ -10,13 +10,14 @@ mean meets dates it does not know, as a forecast does; folds of items would hold
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shelfcast.models.binning import Table
-from shelfcast.models.trees import Grown, grow_one, pack_weighted
+from shelfcast.models.trees import Grown, grow_one, nodes_of, pack_weighted
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -47,12 +48,16 @@ class Boosted:
     value: Floats
     base: Doubles
 
+    @cached_property
+    def _nodes(self) -> NDArray[np.void]:
+        return nodes_of(self.feature, self.threshold, self.left)
+
     def log_mean(self, values: Floats) -> Doubles:
         """(J,) of rows of features (J, F)."""
         from shelfcast.models import tree_kernels
 
         out = np.full(len(values), self.base[0])
-        tree_kernels.add_values(values, self.feature, self.threshold, self.left, self.roots, self.value, out)
+        tree_kernels.add_values(values, self._nodes, self.roots, self.value, out)
         return out
 
     def arrays(self) -> dict[str, NDArray[Any]]:

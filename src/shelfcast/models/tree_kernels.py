@@ -308,10 +308,21 @@ def add_binned(
     cells: Any, indptr: Ints, rows: Any, starts: Ints, feature: Any, split: Any, left: Any, roots: Ints, value: Any,
     out: Any,
 ) -> None:  # fmt: skip
-    """Add to `out` (J,), at some rows of a table, the values of the leaves that they reach in all trees."""
-    for i in range(len(rows)):
-        row = rows[i]
+    """Add to `out` (J,), at some rows of a table, the values of the leaves that they reach in all trees.
+
+    For more than a few trees the cells of a row are laid out by feature first, so that none is searched for.
+    """
+    n_features, laid_out = len(starts) - 1, len(roots) > 4
+    feature_of = np.zeros(starts[-1], dtype=np.int32)
+    for f in range(n_features):
+        feature_of[starts[f] : starts[f + 1]] = f
+    bin_of = np.full(n_features, -1, dtype=np.int64)
+    for row in rows:
         begin, end = indptr[row], indptr[row + 1]
+        if laid_out:
+            for j in range(begin, end):
+                bin_of[feature_of[cells[j]]] = cells[j]
+        total = out[row]
         for root in roots:
             node = root
             while left[node] >= 0:
@@ -319,28 +330,26 @@ def add_binned(
                 missing_left = f < -1
                 if missing_left:
                     f = -2 - f
-                there = goes_left(cells, begin, end, starts[f], starts[f + 1], split[node], missing_left, f)
+                if laid_out:
+                    there = bin_of[f] <= split[node] if bin_of[f] >= 0 else missing_left
+                else:
+                    there = goes_left(cells, begin, end, starts[f], starts[f + 1], split[node], missing_left, f)
                 node = left[node] + (0 if there else 1)
-            out[row] += value[node]
+            total += value[node]
+        out[row] = total
+        if laid_out:
+            for j in range(begin, end):
+                bin_of[feature_of[cells[j]]] = -1
 
 
 @compiled
-def add_values(values: Any, feature: Any, threshold: Any, left: Any, roots: Ints, value: Any, out: Any) -> None:
-    """Add to `out` (J,) the values of the leaves that rows of features (J, F) reach in all trees."""
-    for j in range(values.shape[0]):
-        for root in roots:
-            node = root
-            while left[node] >= 0:
-                f = feature[node]
-                missing_left = f < -1
-                if missing_left:
-                    f = -2 - f
-                x = values[j, f]
-                if np.isnan(x):
-                    node = left[node] + (0 if missing_left else 1)
-                else:
-                    node = left[node] + (0 if x <= threshold[node] else 1)
-            out[j] += value[node]
+def add_values(values: Any, nodes: Any, roots: Ints, value: Any, out: Any) -> None:
+    """Add to `out` (J,) the values of the leaves that rows of features (J, F) reach in all trees; see `walk`."""
+    reached = np.empty(len(values), dtype=np.int32)
+    for root in roots:
+        walk(values, nodes, root, reached)
+        for j in range(len(values)):
+            out[j] += value[reached[j]]
 
 
 @compiled

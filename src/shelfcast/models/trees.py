@@ -69,10 +69,7 @@ class Trees:
     @cached_property
     def nodes(self) -> NDArray[np.void]:
         """(M,) what a walk reads of each node, side by side in memory."""
-        out = np.zeros(len(self.left), dtype=_NODE)
-        out["threshold"], out["left"], out["missing_left"] = self.threshold, self.left, self.feature < -1
-        out["feature"] = np.where(self.feature < -1, -2 - self.feature, self.feature)
-        return out
+        return nodes_of(self.feature, self.threshold, self.left)
 
     def leaves(self, values: Floats) -> NDArray[np.int32]:
         """(J, T) leaf of every row of features (J, F) in every tree."""
@@ -93,6 +90,14 @@ class Trees:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays by name, to be stored."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def nodes_of(feature: NDArray[np.int32], threshold: Floats, left: NDArray[np.int32]) -> NDArray[np.void]:
+    """(M,) nodes as `tree_kernels.walk` reads them."""
+    out = np.zeros(len(left), dtype=_NODE)
+    out["threshold"], out["left"], out["missing_left"] = threshold, left, feature < -1
+    out["feature"] = np.where(feature < -1, -2 - feature, feature)
+    return out
 
 
 def grow_trees(table: Table, target: NDArray[np.float64], item: Ints, growth: Growth, seed: int) -> Trees:
