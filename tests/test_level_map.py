@@ -1,5 +1,8 @@
 """Levels that a forest is asked for: learned from rows that its trees have not seen."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +10,6 @@ from shelfcast.errors import ConfigError, DataError
 from shelfcast.horizons import per_period
 from shelfcast.models.binning import Bins, Table
 from shelfcast.models.forest import QuantileForest
-from shelfcast.models.launches import LaunchProfile
 from shelfcast.models.level_map import SIZES, WANTED, LevelMap
 from shelfcast.models.trees import Growth, bags, grow_trees
 
@@ -89,33 +91,80 @@ def test_bags_are_those_that_trees_were_grown_on():
         assert set(np.flatnonzero(chosen)) == set(item[trees.kept[owner == tree]])
 
 
-def test_a_product_without_history_is_asked_for_what_is_wanted(shop_panel):
-    model = QuantileForest(horizons=HORIZONS, levels=(0.1, 0.5, 0.9), **SMALL).fit(shop_panel)
-    stratum = model.strata_[1]
+@pytest.fixture(scope="module")
+def fitted(shop_panel):
+    """A forest, its stratum of single days, and features of rows that reach various leaves."""
+    model = QuantileForest(HORIZONS, (0.1, 0.5, 0.9), **SMALL).fit(shop_panel)
+    values = np.random.default_rng(0).normal(size=(400, len(model.features_.names))).astype(np.float32)
+    return model, model.strata_[1], values
+
+
+def test_learned_levels_are_asked_for_but_of_products_without_history(fitted):
+    _, stratum, values = fitted
     assert stratum.level_map is not None
-    features = np.full((1, len(model.features_.names)), np.nan, dtype=np.float32)
-    size = np.array([3.0], dtype=np.float32)
-    new, _ = stratum.quantiles(features, (0.1, 0.9), size, np.array([True]))
-    plain = type(stratum)(stratum.span, stratum.forests).quantiles(features, (0.1, 0.9), size, np.array([False]))[0]
-    np.testing.assert_array_equal(new, plain)
+    halves = replace(stratum, level_map=LevelMap(np.array([0.0]), WANTED[None, :] / 2))
+    size, new = np.full(len(values), 3.0, dtype=np.float32), np.ones(len(values), dtype=bool)
+    half, whole = (halves.quantiles(values, (level,), size, new)[0] for level in (0.25, 0.5))
+    assert (half < whole).any()
+    np.testing.assert_array_equal(halves.quantiles(values, (0.5,), size, ~new)[0], half)
+    mixed = np.arange(len(values)) % 2 == 0
+    said = halves.quantiles(values, (0.5,), size, mixed)[0]
+    np.testing.assert_array_equal(said, np.where(mixed[:, None], whole, half))
 
 
-def test_launches_of_a_group_answer_half_for_products_without_history(shop_panel, tmp_path):
-    panel, origin = shop_panel, int(shop_panel.start.max()) - 1
-    settings = {"horizons": HORIZONS, "levels": (0.1, 0.5, 0.9), **SMALL}
-    group = next(name for name in panel.series.columns if name not in panel.keys)
-    plain = QuantileForest(**settings).fit(panel)
-    model = QuantileForest(**settings, launch_group=group).fit(panel)
-    profile = LaunchProfile.learn(panel, settings["horizons"], settings["levels"], group)
-    said, without = model.predict(panel, [origin]), plain.predict(panel, [origin])
-    new = panel.start > origin
+def test_levels_are_learned_from_trees_that_have_not_seen_the_row(fitted):
+    _, stratum, values = fitted
+    (forest,) = stratum.forests
+    leaves, n_trees = forest.leaves, forest.trees.n_trees
+    tree = np.searchsorted(forest.trees.roots, np.arange(len(leaves.count)), side="right") - 1
+    codes = np.where(np.repeat(tree, leaves.count) == 0, leaves.codes, leaves.codes.max())
+    spoilt = replace(stratum, forests=(replace(forest, leaves=replace(leaves, codes=codes.astype(np.uint16))),))
+    rows, size = np.tile(values, (5, 1)), np.ones(2000)
+    outcome = np.random.default_rng(1).gamma(1.0, 1.0, 2000)
+
+    def learned(which, unseen):
+        return which.calibrated(rows, size, outcome, [unseen], np.random.default_rng(2)).level_map.asked
+
+    first = np.zeros((2000, n_trees), dtype=bool)
+    first[:, 0] = True
+    np.testing.assert_array_equal(learned(spoilt, first), learned(stratum, first))
+    assert not np.array_equal(learned(spoilt, ~first), learned(stratum, ~first))
+
+
+def test_launches_of_a_group_answer_half_for_products_without_history(shop_panel, fitted, tmp_path):
+    panel, plain = shop_panel, fitted[0]
+    model = QuantileForest(HORIZONS, (0.1, 0.5, 0.9), **SMALL, launch_group="department").fit(panel)
+    profile = model.launches_
+    told = np.arange(1, 1 + profile.values.size).reshape(profile.values.shape).astype(float)
+    model.launches_ = replace(profile, values=told, mean=told[:, :, 1] + 0.5)
+    assert profile.groups == ("", "food", "toys")
+    origins = [int(panel.start.max()) - 1, panel.last]
+    said, without, group = model.predict(panel, origins), plain.predict(panel, origins), profile.of(panel)
+    new = panel.start > origins[0]
     assert new.any()
     assert not new.all()
-    wanted = (without.values[new, 0] + profile.values[profile.of(panel)[new]]) / 2
-    np.testing.assert_allclose(said.values[new, 0], wanted, rtol=1e-5)
-    np.testing.assert_array_equal(said.values[~new], without.values[~new])
+    np.testing.assert_array_equal(group, 1 + np.arange(panel.n_series) % 2)
+    np.testing.assert_allclose(said.values[new, 0], (without.values[new, 0] + told[group[new]]) / 2, rtol=1e-6)
+    np.testing.assert_allclose(said.mean[new, 0], (without.mean[new, 0] + told[group[new], :, 1] + 0.5) / 2, rtol=1e-6)
+    np.testing.assert_array_equal(said.values[~new, 0], without.values[~new, 0])
+    np.testing.assert_array_equal(said.values[:, 1], without.values[:, 1])
     model.save(tmp_path)
-    np.testing.assert_array_equal(QuantileForest.load(tmp_path).predict(panel, [origin]).values, said.values)
+    np.testing.assert_array_equal(QuantileForest.load(tmp_path).predict(panel, origins).values, said.values)
+
+
+def test_a_forest_saved_before_levels_were_learned_still_loads(shop_panel, fitted, tmp_path):
+    fitted[0].save(tmp_path)
+    with np.load(tmp_path / "span-1.npz") as file:
+        np.savez(tmp_path / "old.npz", **{name: file[name] for name in file.files if not name.startswith("map_")})
+    (tmp_path / "old.npz").replace(tmp_path / "span-1.npz")
+    text = json.loads((tmp_path / "model.json").read_text())
+    del text["settings"]["launch_group"]
+    (tmp_path / "model.json").write_text(json.dumps(text))
+    loaded = QuantileForest.load(tmp_path)
+    assert loaded.strata_[1].level_map is None
+    np.testing.assert_array_equal(
+        loaded.predict(shop_panel, [shop_panel.last]).mean, fitted[0].predict(shop_panel, [shop_panel.last]).mean
+    )
 
 
 def test_a_launch_group_that_is_not_there_is_told(shop_panel):
@@ -125,7 +174,10 @@ def test_a_launch_group_that_is_not_there_is_told(shop_panel):
         QuantileForest(horizons=HORIZONS, launch_group=3)
 
 
-def test_trees_that_see_every_item_leave_levels_as_they_are(shop_panel):
-    model = QuantileForest(HORIZONS, LEVELS, **SMALL, item_share=1.0).fit(shop_panel)
+@pytest.mark.parametrize(
+    "few", [{"item_share": 1.0}, {"item_share": 0.95}, {"n_trees": 5}, {"two_stage": True, "item_share": 1.0}]
+)
+def test_where_hardly_a_tree_has_not_seen_an_item_levels_are_those_wanted(few, shop_panel):
+    model = QuantileForest(HORIZONS, LEVELS, **SMALL | few).fit(shop_panel)
     assert model.strata_[1].level_map is None
     assert np.isfinite(model.predict(shop_panel, [shop_panel.last]).values).all()

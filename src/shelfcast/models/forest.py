@@ -48,10 +48,12 @@ class QuantileForest:
     ----------
     n_rows : training rows drawn, at most; memory and time follow it, not the panel.
     n_trees, min_leaf, n_kept : trees of each span, rows of the smallest leaf, rows that a leaf keeps.
-    item_share, feature_share : of items and features that one tree sees.
+    item_share, feature_share : of items and features that one tree sees. Levels are learned out of bag where it is at
+        most 0.9 and two trees or more have not seen an item.
     two_stage : whether a boosted mean comes first: all trees read what it expects, and half of them keep what
         scatters around it, the other half what scatters around the scale.
-    launch_group : static column; products without any history are answered half by what launches of their group sold.
+    launch_group : static column; products without any history are answered half by what launches of their group sold
+        (by everyone's latest demand where nothing was launched).
     """
 
     horizons: tuple[Horizon, ...]
@@ -217,7 +219,8 @@ class QuantileForest:
         -------
         The keys, `lead` and `span` of the forecast; `case_` keys, `first` and `last` period label of the case; its
         `weight` in the forecast, 0 .. 1, and the `series_weight` of all cases of its series; `units` of demand that it
-        stands for, at the size of the product forecast.
+        stands for, at the size of the product forecast. With a `launch_group`, weights of what has no history are those
+        in the forest's half.
         """
         if self.features_ is None or self.series_ is None:
             raise NotFittedError(f"'{self.name}' has not been fitted; there is nothing to explain.")

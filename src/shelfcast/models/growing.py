@@ -14,6 +14,8 @@ from shelfcast.models.stratum import Forest, Stratum, log_units
 from shelfcast.models.trees import Growth, bags, grow_trees
 
 Ints = NDArray[np.int64]
+# a forecast by few of the trees scatters less than one by all: levels learned from it would be too far out
+_FEWEST_TREES, _MOST_SEEN = 2, 0.9  # trees of each forest that have not seen an item; share of items that a tree sees
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class _Plan:
         trees = grow_trees(self.table, np.sqrt(self.scaled), item, self.growth, self.seed)
         return Forest(trees, Leaves.of(trees, self.scaled, made.rows), self.by_mean)
 
+    @property
+    def n_unseen(self) -> int:
+        """Trees that have not seen an item, on average."""
+        return round(self.growth.n_trees * (1 - self.growth.item_share))
+
     def unseen(self, item: Ints) -> NDArray[np.bool_]:
         """(I, T) items that a tree has not seen."""
         seen = [chosen for chosen, _ in bags(item, self.table.bins.n_features, self.growth, self.seed)]
@@ -42,7 +49,8 @@ def grown_stratum(
 ) -> Stratum:  # fmt: skip
     """The forests of one span: with `block` (periods held out together) a boosted mean comes first.
 
-    Then half of the trees keep targets over what it expects, half over their size; all of them read it.
+    Then half of the trees keep targets over what it expects, half over their size; all of them read it. Levels are
+    those wanted where hardly a tree has not seen an item.
     """
     table, target = made.table, made.target / made.size
     plans, mean = [_Plan(table, target, growth, seed, False)], None
@@ -54,6 +62,8 @@ def grown_stratum(
         plans = [_Plan(table, target / expected, rest, seed, True), _Plan(table, target, half, seed + 1, False)]
     plans = [plan for plan in plans if plan.growth.n_trees]
     stratum = Stratum(span, tuple(plan.grown(made, item) for plan in plans), mean)
+    if growth.item_share > _MOST_SEEN or min(plan.n_unseen for plan in plans) < _FEWEST_TREES:
+        return stratum
     places = np.sort(rng.choice(len(target), min(SAMPLE, len(target)), replace=False))
     unseen = [plan.unseen(item)[item[places]] for plan in plans]
     return stratum.calibrated(made.table.values(places), made.size[places], made.target[places], unseen, rng)

@@ -3,8 +3,9 @@
 A merged sample mixes leaves of trees of which few could tell how much is expected: where much is, trees mix what
 scatters little with what scatters widely, and outer quantiles lie too far out. Trees that have not seen an item say how
 far: of rows of training, the level at which their forecast reached the outcome is learned by the size of the forecast.
-Out-of-bag trees are as honest as rows held out, for no second forest (Breiman 2001, Random Forests, Machine Learning
-45). Between two sizes levels are interpolated; levels rise with the level wanted, so that quantiles never cross.
+That is for no second forest (out of bag: Breiman 2001, Random Forests, Machine Learning 45), and not quite held out:
+other items of the same dates, and a first stage, have been seen. Between two sizes levels are interpolated; levels rise
+with the level wanted, so that quantiles never cross.
 """
 
 from dataclasses import dataclass

@@ -58,7 +58,7 @@ class Stratum:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
         """Quantiles (J, Q) and means (J,) of rows of features (J, F), with units of 1 (J,).
 
-        Rows of products without history (`new`, (J,)) are asked for the levels wanted: no tree has seen those.
+        Rows of products without history (`new`, (J,)) are asked for the levels wanted: those learned did not help.
         """
         seen, sizes = self.seen(features, size)
         reached = [forest.trees.leaves(seen) for forest in self.forests]
