@@ -44,6 +44,18 @@ def test_quantiles_too_far_out_are_asked_for_further_in_where_they_are():
     assert large[1] == pytest.approx(0.848, abs=0.02)
 
 
+@pytest.mark.parametrize("width", [0.5, 1.0])
+def test_levels_never_move_away_from_the_median(width):
+    mean, quantiles, outcome, rng = told(width=width)
+    made = LevelMap.learn(mean, quantiles, outcome, rng)
+    low, high = WANTED < 0.5, WANTED > 0.5
+    assert (made.asked[:, low] >= WANTED[low]).all()
+    assert (made.asked[:, high] <= WANTED[high]).all()
+    np.testing.assert_allclose(
+        made.levels(np.array([80.0], dtype=np.float32), (0.05, 0.5, 0.95))[0], [0.05, 0.5, 0.95], atol=0.01
+    )
+
+
 def test_levels_rise_with_what_is_wanted_and_stay_in_range():
     mean, quantiles, outcome, rng = told(width=3.0, n=9_000)
     made = LevelMap.learn(mean, quantiles, outcome, rng)

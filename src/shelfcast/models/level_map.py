@@ -3,9 +3,10 @@
 A merged sample mixes leaves of trees of which few could tell how much is expected: where much is, trees mix what
 scatters little with what scatters widely, and outer quantiles lie too far out. Trees that have not seen an item say how
 far: of rows of training, the level at which their forecast reached the outcome is learned by the size of the forecast.
-That is for no second forest (out of bag: Breiman 2001, Random Forests, Machine Learning 45), and not quite held out:
-other items of the same dates, and a first stage, have been seen. Between two sizes levels are interpolated; levels rise
-with the level wanted, so that quantiles never cross.
+That is for no second forest (out of bag: Breiman 2001, Random Forests, Machine Learning 45), but errs both ways: rows
+of the item itself make a forecast better, other items of the same dates have been seen. So levels only move towards the
+median: what is too wide without the item is too wide with it, and of what is too narrow nothing follows. Between two
+sizes levels are interpolated; levels rise with the level wanted, so that quantiles never cross.
 """
 
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ class LevelMap:
         reached = rng.uniform(ends[below], ends[at_most + 1])
         parts = np.array_split(np.argsort(mean, kind="stable"), n_sizes)
         size = np.array([np.log(mean[part].mean() + _OFFSET) for part in parts])
-        return cls(size, np.stack([np.quantile(reached[part], WANTED) for part in parts]))
+        found = np.stack([np.quantile(reached[part], WANTED) for part in parts])
+        return cls(size, found.clip(np.minimum(WANTED, 0.5), np.maximum(WANTED, 0.5)))
 
     def levels(self, mean: Floats, levels: tuple[float, ...]) -> Floats:
         """(J, Q) levels to ask for, of forecasts with means (J,)."""
