@@ -13,7 +13,8 @@ FIND_LINKS = found="$${PIP_FIND_LINKS:-$$($(BIN)/python -m pip config get global
 INSTALL_TORCH = $(FIND_LINKS); VIRTUAL_ENV=$(VENV); export VIRTUAL_ENV; \
 	if test -n "$$found" && $(BIN)/uv pip install --quiet --no-index --no-deps $(TORCH) 2>/dev/null; then :; \
 	elif $(BIN)/uv pip install --quiet --constraint constraints.txt --torch-backend=auto $(TORCH) 2>/dev/null; then :; \
-	else $(BIN)/python -m pip install --quiet --constraint constraints.txt $(TORCH); fi
+	else echo "no build of torch for CPUs alone is within reach for this Python: taking the index's, which may bring accelerator packages"; \
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(TORCH); fi
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-heavy check format bench leaderboard clean
