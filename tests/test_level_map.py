@@ -11,6 +11,7 @@ from shelfcast.horizons import per_period
 from shelfcast.models.binning import Bins, Table
 from shelfcast.models.forest import QuantileForest
 from shelfcast.models.level_map import SIZES, WANTED, LevelMap
+from shelfcast.models.stratum import Stratum
 from shelfcast.models.trees import Growth, bags, grow_trees
 
 LEVELS = (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)
@@ -131,16 +132,30 @@ def test_levels_are_learned_from_trees_that_have_not_seen_the_row(fitted):
     tree = np.searchsorted(forest.trees.roots, np.arange(len(leaves.count)), side="right") - 1
     codes = np.where(np.repeat(tree, leaves.count) == 0, leaves.codes, leaves.codes.max())
     spoilt = replace(stratum, forests=(replace(forest, leaves=replace(leaves, codes=codes.astype(np.uint16))),))
-    rows, size = np.tile(values, (5, 1)), np.ones(2000)
-    outcome = np.random.default_rng(1).gamma(1.0, 1.0, 2000)
-
-    def learned(which, unseen):
-        return which.calibrated(rows, size, outcome, [unseen], np.random.default_rng(2)).level_map.asked
-
-    first = np.zeros((2000, n_trees), dtype=bool)
+    size, first = np.ones(len(values)), np.zeros((len(values), n_trees), dtype=bool)
     first[:, 0] = True
-    np.testing.assert_array_equal(learned(spoilt, first), learned(stratum, first))
-    assert not np.array_equal(learned(spoilt, ~first), learned(stratum, ~first))
+    for one, other in zip(
+        spoilt.out_of_bag(values, size, [first]), stratum.out_of_bag(values, size, [first]), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    assert (spoilt.out_of_bag(values, size, [~first])[0] > stratum.out_of_bag(values, size, [~first])[0]).any()
+    every, plain = stratum.out_of_bag(values, size, [np.ones_like(first)]), replace(stratum, level_map=None)
+    wanted = plain.quantiles(values, tuple(WANTED), size.astype(np.float32), np.zeros(len(values), dtype=bool))
+    for one, other in zip(every, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_forest_learns_its_levels_from_trees_that_have_not_seen_an_item(shop_panel, monkeypatch):
+    asked = []
+    old = Stratum.out_of_bag
+    monkeypatch.setattr(Stratum, "out_of_bag", lambda *given: asked.append(given[3]) or old(*given))
+    model = QuantileForest(HORIZONS, LEVELS, **SMALL).fit(shop_panel)
+    n_unseen = np.concatenate([trees.sum(axis=1) for (trees,) in asked])
+    assert n_unseen.min() >= 1
+    assert n_unseen.max() < SMALL["n_trees"]
+    assert max(len(trees) for (trees,) in asked) <= 2048
+    assert len(asked) > 1
+    assert model.strata_[1].level_map is not None
 
 
 def test_launches_of_a_group_answer_half_for_products_without_history(shop_panel, fitted, tmp_path):

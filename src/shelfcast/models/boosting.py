@@ -69,7 +69,7 @@ def boosted(table: Table, target: Doubles, pool: Ints, rng: np.random.Generator)
     """A booster learned on the rows `pool` of a table, and its log means (J,) of all rows; target (J,) >= 0."""
     from shelfcast.models import tree_kernels
 
-    starts, n_features = table.bins.starts, len(table.bins.starts) - 1
+    starts, n_features = table.bins.starts, table.bins.n_features
     base = float(np.log(max(target[pool].mean(), 1e-9))) if len(pool) else 0.0
     log_mean, one = np.full(len(target), base), np.zeros(1, dtype=np.int64)
     drawn = np.zeros(len(target), dtype=bool)

@@ -126,7 +126,6 @@ class QuantileForest:
         from shelfcast.models.growing import grown_stratum
 
         if self.launch_group is not None:
-            panel.column(self.launch_group)
             self.launches_ = LaunchProfile.learn(panel, self.horizons, self.levels, self.launch_group)
         rng = np.random.default_rng(seed)
         features = Features.learn(panel)

@@ -9,11 +9,12 @@ from shelfcast.models.binning import Table
 from shelfcast.models.boosting import held_out_mean
 from shelfcast.models.drawing import Training
 from shelfcast.models.leaves import Leaves
-from shelfcast.models.level_map import SAMPLE
+from shelfcast.models.level_map import SAMPLE, LevelMap
 from shelfcast.models.stratum import Forest, Stratum, log_units
 from shelfcast.models.trees import Growth, bags, grow_trees
 
 Ints = NDArray[np.int64]
+_BLOCK = 2048  # rows of features that are held at once
 # a forecast by few of the trees scatters less than one by all: levels learned from it would be too far out
 _FEWEST_TREES, _MOST_SEEN = 2, 0.9  # trees of each forest that have not seen an item; share of items that a tree sees
 
@@ -64,6 +65,25 @@ def grown_stratum(
     stratum = Stratum(span, tuple(plan.grown(made, item) for plan in plans), mean)
     if growth.item_share > _MOST_SEEN or min(plan.n_unseen for plan in plans) < _FEWEST_TREES:
         return stratum
-    places = np.sort(rng.choice(len(target), min(SAMPLE, len(target)), replace=False))
-    unseen = [plan.unseen(item)[item[places]] for plan in plans]
-    return stratum.calibrated(made.table.values(places), made.size[places], made.target[places], unseen, rng)
+    return replace(stratum, level_map=_level_map(stratum, made, item, [plan.unseen(item) for plan in plans], rng))
+
+
+def _level_map(
+    stratum: Stratum, made: Training, item: Ints, unseen: list[NDArray[np.bool_]], rng: np.random.Generator
+) -> LevelMap | None:
+    """Levels learned from rows of training, block by block; `unseen` (I, T) are the trees that an item is new to.
+
+    Rows that every tree of a forest has seen tell nothing.
+    """
+    places = np.sort(rng.choice(len(made.target), min(SAMPLE, len(made.target)), replace=False))
+    some = np.logical_and.reduce([trees.any(axis=1) for trees in unseen])
+    places = places[some[item[places]]]
+    blocks = [places[begin : begin + _BLOCK] for begin in range(0, len(places), _BLOCK)]
+    found = [
+        stratum.out_of_bag(made.table.values(rows), made.size[rows], [trees[item[rows]] for trees in unseen])
+        for rows in blocks
+    ]
+    if not found:
+        return None
+    values, means = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return LevelMap.learn(means, values, made.target[places], rng)

@@ -4,7 +4,7 @@ A code is a place on a line of values that is even in logarithms, with zero apar
 training, so that a value is off by a fraction of a percent at most.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class Leaves:
         return cls(trees.first, trees.count, kept, value_of, mean.astype(np.float32), *origins)
 
     def means(self, leaves: NDArray[np.int32], size: Floats) -> Floats:
-        """(J,) means in units of the leaves (J, T) that rows reached, with units of 1 (J,)."""
+        """(J,) means in units of the leaves (J, T) that rows reached, -1 where a tree is not asked; units of 1 (J,)."""
         from shelfcast.models import tree_kernels
 
         out = np.empty(len(leaves), dtype=np.float32)
@@ -64,13 +64,6 @@ class Leaves:
         out = np.empty(levels.shape, dtype=np.float32)
         tree_kernels.merge(leaves, self.first, self.count, self.codes, levels, size, self.value_of, out)
         return out
-
-    def with_an_empty_one(self) -> "Leaves":
-        """The same leaves, and one more that keeps nothing: where trees that must not speak end."""
-        return replace(
-            self, first=np.append(self.first, 0), count=np.append(self.count, np.int32(0)),
-            leaf_mean=np.append(self.leaf_mean, np.float32(0)),
-        )  # fmt: skip
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays by name that the trees do not store already."""

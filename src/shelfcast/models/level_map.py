@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 WANTED = np.concatenate([[0.02, 0.03], np.linspace(0.05, 0.95, 37), [0.97, 0.98]])  # beyond them the last ratio holds
+_ENDS = np.concatenate(([0.0], WANTED, [1.0]))
 SIZES, ROWS_A_SIZE = 8, 1_000  # sizes at most, and rows that each is learned from at least
 SAMPLE = 40_000  # rows that are forecast by trees that have not seen them
 _OFFSET = 0.1  # units, so that nothing expected is a size too
@@ -45,9 +46,8 @@ class LevelMap:
         n_sizes = min(SIZES, len(target) // ROWS_A_SIZE)
         if n_sizes == 0:
             return None
-        ends = np.concatenate(([0.0], WANTED, [1.0]))
         below, at_most = (quantiles < target[:, None]).sum(axis=1), (quantiles <= target[:, None]).sum(axis=1)
-        reached = rng.uniform(ends[below], ends[at_most + 1])
+        reached = rng.uniform(_ENDS[below], _ENDS[at_most + 1])
         parts = np.array_split(np.argsort(mean, kind="stable"), n_sizes)
         size = np.array([np.log(mean[part].mean() + _OFFSET) for part in parts])
         found = np.stack([np.quantile(reached[part], WANTED) for part in parts])
@@ -55,8 +55,7 @@ class LevelMap:
 
     def levels(self, mean: Floats, levels: tuple[float, ...]) -> Floats:
         """(J, Q) levels to ask for, of forecasts with means (J,)."""
-        ends, wanted = np.concatenate(([0.0], WANTED, [1.0])), np.asarray(levels)
-        asked = np.stack([np.interp(wanted, ends, np.concatenate(([0.0], row, [1.0]))) for row in self.asked])
+        asked = np.stack([np.interp(levels, _ENDS, np.concatenate(([0.0], row, [1.0]))) for row in self.asked])
         place = np.interp(np.log(mean + _OFFSET), self.size, np.arange(len(self.size)))
         low = place.astype(np.int64)
         part = (place - low)[:, None]

@@ -1,6 +1,6 @@
 """What a forest has learned for the horizons of one span."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -62,34 +62,37 @@ class Stratum:
         """
         seen, sizes = self.seen(features, size)
         reached = [forest.trees.leaves(seen) for forest in self.forests]
-        mean = _means(reached, self._leaves, sizes)
+        mean = self._means(reached, sizes)
         asked = np.tile(np.asarray(levels, dtype=np.float32), (len(mean), 1))
         if self.level_map is not None:
             asked[~new] = self.level_map.levels(mean[~new], levels)
-        return _quantiles(reached, self._leaves, sizes, asked), mean
+        return self._quantiles(reached, sizes, asked), mean
 
-    @property
-    def _leaves(self) -> list[Leaves]:
-        return [forest.leaves for forest in self.forests]
-
-    def calibrated(
-        self, features: NDArray[np.float32], size: NDArray[Any], target: NDArray[np.float64],
-        unseen: list[NDArray[np.bool_]], rng: np.random.Generator,
-    ) -> Self:  # fmt: skip
-        """With levels learned from rows of training; for each forest, `unseen` (J, T) are trees that did not see them.
-
-        Rows that every tree of a forest has seen tell nothing.
-        """
-        told = np.logical_and.reduce([trees.any(axis=1) for trees in unseen])
-        seen, sizes = self.seen(features[told], size[told])
-        leaves = [own.with_an_empty_one() for own in self._leaves]
+    def out_of_bag(
+        self, features: NDArray[np.float32], size: NDArray[Any], unseen: list[NDArray[np.bool_]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Quantiles at `WANTED` (J, 41) and means (J,) by the trees of each forest that rows are `unseen` by (J, T)."""
+        seen, sizes = self.seen(features, size)
         reached = [
-            np.where(trees[told], forest.trees.leaves(seen), len(own.count) - 1).astype(np.int32)
-            for forest, own, trees in zip(self.forests, leaves, unseen, strict=True)
+            np.where(asked, forest.trees.leaves(seen), np.int32(-1))
+            for forest, asked in zip(self.forests, unseen, strict=True)
         ]
-        wanted = np.tile(WANTED.astype(np.float32), (len(seen), 1))
-        values = _quantiles(reached, leaves, sizes, wanted)
-        return replace(self, level_map=LevelMap.learn(_means(reached, leaves, sizes), values, target[told], rng))
+        levels = np.tile(WANTED.astype(np.float32), (len(seen), 1))
+        return self._quantiles(reached, sizes, levels), self._means(reached, sizes)
+
+    def _means(
+        self, reached: list[NDArray[np.int32]], sizes: list[NDArray[np.float32]]
+    ) -> NDArray[np.float32]:  # fmt: skip
+        """Means (J,) over forests of the leaves (J, T) reached in each, with units of 1 (J,) in each."""
+        found = [f.leaves.means(at, size) for f, at, size in zip(self.forests, reached, sizes, strict=True)]
+        return np.asarray(np.mean(found, axis=0), dtype=np.float32)
+
+    def _quantiles(
+        self, reached: list[NDArray[np.int32]], sizes: list[NDArray[np.float32]], levels: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Quantiles (J, Q) at levels (J, Q), likewise."""
+        found = [f.leaves.quantiles(at, levels, size) for f, at, size in zip(self.forests, reached, sizes, strict=True)]
+        return found[0] if len(found) == 1 else np.asarray(np.mean(found, axis=0), dtype=np.float32)
 
     def seen(
         self, features: NDArray[np.float32], size: NDArray[Any]
@@ -129,20 +132,3 @@ class Stratum:
             raise ValueError("no forest in it")
         level_map = LevelMap(**parts["map"]) if "map" in parts else None
         return cls(span, forests, Mean(members) if members else None, level_map)
-
-
-def _means(
-    reached: list[NDArray[np.int32]], leaves: list[Leaves], sizes: list[NDArray[np.float32]]
-) -> NDArray[np.float32]:  # fmt: skip
-    """Means (J,) over forests of the leaves (J, T) reached in each, with units of 1 (J,) in each."""
-    found = [own.means(at, size) for own, at, size in zip(leaves, reached, sizes, strict=True)]
-    return np.asarray(np.mean(found, axis=0), dtype=np.float32)
-
-
-def _quantiles(
-    reached: list[NDArray[np.int32]], leaves: list[Leaves], sizes: list[NDArray[np.float32]],
-    levels: NDArray[np.float32],
-) -> NDArray[np.float32]:  # fmt: skip
-    """Quantiles (J, Q) at levels (J, Q), likewise."""
-    found = [own.quantiles(at, levels, size) for own, at, size in zip(leaves, reached, sizes, strict=True)]
-    return found[0] if len(found) == 1 else np.asarray(np.mean(found, axis=0), dtype=np.float32)

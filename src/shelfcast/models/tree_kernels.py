@@ -358,8 +358,9 @@ def means(leaves: Any, count: Any, leaf_mean: Any, factor: Any, out: Any) -> Non
     for j in range(leaves.shape[0]):
         total, n_there = 0.0, 0
         for t in range(leaves.shape[1]):
-            if count[leaves[j, t]] > 0:
-                total += leaf_mean[leaves[j, t]]
+            leaf = leaves[j, t]
+            if leaf >= 0 and count[leaf] > 0:
+                total += leaf_mean[leaf]
                 n_there += 1
         out[j] = total / max(n_there, 1) * factor[j]
 
@@ -368,7 +369,8 @@ def means(leaves: Any, count: Any, leaf_mean: Any, factor: Any, out: Any) -> Non
 def merge(leaves: Any, first: Ints, count: Any, codes: Any, levels: Any, factor: Any, value_of: Any, out: Any) -> None:
     """Quantiles of merged leaves, `out` (J, Q) at levels (J, Q) that ascend in each row, times `factor` (J,).
 
-    `leaves` (J, T) are reservoirs: number l keeps `count[l]` codes from `first[l]`, together weighing 1 / T. The
+    `leaves` (J, T) are reservoirs: number l keeps `count[l]` codes from `first[l]`, together weighing 1 / T; -1 is a
+    tree that is not asked. The
     quantile is the least value at which the distribution function reaches the level. Codes are counted coarse (64 at a
     time) and fine, so no row is sorted; `value_of` turns a code into a value. Rows that follow each other reach many
     of the same leaves: only those that differ are counted anew, in whole numbers, so that nothing is rounded.
@@ -400,9 +402,9 @@ def merge(leaves: Any, first: Ints, count: Any, codes: Any, levels: Any, factor:
 @compiled
 def count_leaf(leaf: int, first: Any, count: Any, codes: Any, unit: int, fine: Any, coarse: Any) -> int:
     """Add the codes of a leaf to both counts, with `unit` for all of them together; returns what was added."""
-    n = count[leaf]
-    if n == 0:
+    if leaf < 0 or count[leaf] == 0:
         return 0
+    n = count[leaf]
     weight = np.int32(unit // n) if unit > 0 else np.int32(-((-unit) // n))
     for r in range(first[leaf], first[leaf] + n):
         fine[codes[r]] += weight
