@@ -310,18 +310,17 @@ def add_binned(
 ) -> None:  # fmt: skip
     """Add to `out` (J,), at some rows of a table, the values of the leaves that they reach in all trees.
 
-    For more than a few trees the cells of a row are laid out by feature first, so that none is searched for.
+    The cells of a row are laid out by feature first, so that none is searched for.
     """
-    n_features, laid_out = len(starts) - 1, len(roots) > 4
+    n_features = len(starts) - 1
     feature_of = np.zeros(starts[-1], dtype=np.int32)
     for f in range(n_features):
         feature_of[starts[f] : starts[f + 1]] = f
     bin_of = np.full(n_features, -1, dtype=np.int64)
     for row in rows:
         begin, end = indptr[row], indptr[row + 1]
-        if laid_out:
-            for j in range(begin, end):
-                bin_of[feature_of[cells[j]]] = cells[j]
+        for j in range(begin, end):
+            bin_of[feature_of[cells[j]]] = cells[j]
         total = out[row]
         for root in roots:
             node = root
@@ -330,16 +329,12 @@ def add_binned(
                 missing_left = f < -1
                 if missing_left:
                     f = -2 - f
-                if laid_out:
-                    there = bin_of[f] <= split[node] if bin_of[f] >= 0 else missing_left
-                else:
-                    there = goes_left(cells, begin, end, starts[f], starts[f + 1], split[node], missing_left, f)
+                there = bin_of[f] <= split[node] if bin_of[f] >= 0 else missing_left
                 node = left[node] + (0 if there else 1)
             total += value[node]
         out[row] = total
-        if laid_out:
-            for j in range(begin, end):
-                bin_of[feature_of[cells[j]]] = -1
+        for j in range(begin, end):
+            bin_of[feature_of[cells[j]]] = -1
 
 
 @compiled
