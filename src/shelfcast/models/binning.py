@@ -57,8 +57,8 @@ class Bins:
 
     @property
     def kind(self) -> Any:
-        """Smallest type that holds a bin number."""
-        return np.uint16 if self.n_bins < 2**16 else np.uint32
+        """Smallest type that holds a bin number, and three beyond them that fill rows up while trees grow."""
+        return np.uint16 if self.n_bins + 3 <= 2**16 else np.uint32
 
     def thresholds(self) -> Floats:
         """(n_bins,) upper edge of every bin, infinite for a feature's last."""

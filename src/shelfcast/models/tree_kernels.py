@@ -22,20 +22,27 @@ Ints = NDArray[np.int64]
 COUNT_BITS = 24  # a tree sees at most 2^24 rows, or that sum of weights
 _COUNT = (1 << COUNT_BITS) - 1
 LEAF = -1
+WORD = 8  # bytes that are moved at once
 _CACHED = 1 << 17  # bytes of rows that a core's own cache holds beside the histograms
 
 
 @compiled
-def bag(cells: Any, indptr: Ints, rows: Any, place: Ints, out_cells: Any, out_indptr: Ints) -> int:
-    """Copy the cells of some rows, keeping bins with a `place` >= 0 under that number; returns how many there are."""
-    n_cells = 0
+def bag(cells: Any, indptr: Ints, rows: Any, place: Any, absent: int, out_cells: Any, out_indptr: Ints) -> int:
+    """Copy the cells of some rows, keeping bins with a `place` >= 0 under that number; returns how many there are.
+
+    Each row is filled up to whole words with bins from `absent` on, which no feature has; `out_cells` has room for as
+    many words more as there are rows.
+    """
+    n_cells, last = 0, WORD // out_cells.itemsize - 1
     for i in range(len(rows)):
-        row = rows[i]
-        for j in range(indptr[row], indptr[row + 1]):
-            at = place[cells[j]]
-            if at >= 0:
-                out_cells[n_cells] = at
-                n_cells += 1
+        out, n = out_cells[n_cells:], 0
+        for cell in cells[indptr[rows[i]] : indptr[rows[i] + 1]]:
+            at = place[cell]
+            out[n] = at  # written over by the next where it is not kept: no branch to guess
+            n += 1 if at >= 0 else 0
+        for k in range(last):
+            out[n + k] = absent + k
+        n_cells += (n + last) & ~last
         out_indptr[i + 1] = n_cells
     return n_cells
 
@@ -97,58 +104,64 @@ def best_split(hist: Ints, starts: Ints, total: int, min_leaf: int) -> tuple[int
 
 
 @compiled
-def goes_left(cells: Any, begin: int, end: int, low: int, high: int, split: int, missing_left: bool, hint: int) -> bool:
-    """Side of a row whose cells are `begin:end`, feature in bins `low .. high - 1`; `hint` guesses its place."""
-    at = begin + hint
-    if at < end and low <= cells[at] < high:
-        return bool(cells[at] <= split)
-    if end - begin <= hint or cells[at] >= high:  # cells before it may be absent: look to the left
-        left, right = begin, min(at, end)
+def place_of(cells: Any, begin: int, end: int, low: int, hint: int) -> int:
+    """First of the ascending cells `begin:end` that is not below `low`; the guess is `hint` cells from the first."""
+    at = min(begin + hint, end)
+    if at < end and cells[at] < low:
+        left, right = at + 1, end
+    elif at > begin and cells[at - 1] >= low:
+        left, right = begin, at - 1
     else:
-        left, right = at, end
+        return at
     while left < right:
         middle = (left + right) >> 1
         if cells[middle] < low:
             left = middle + 1
         else:
             right = middle
-    if left < end and low <= cells[left] < high:
-        return bool(cells[left] <= split)
-    return missing_left
+    return left
 
 
 @compiled
 def move_rows(
-    cells: Any, indptr: Ints, packed: Ints, ids: Any, first: int, last: int, low: int, high: int, split: int,
-    missing_left: bool, hint: int, spare_cells: Any, spare_length: Any, spare_packed: Ints, spare_ids: Any,
+    cells: Any, words: Any, indptr: Ints, packed: Ints, ids: Any, first: int, last: int, low: int, high: int,
+    split: int, missing_left: bool, hint: int, spare_words: Any, spare_length: Any, spare_packed: Ints, spare_ids: Any,
 ) -> tuple[int, int]:  # fmt: skip
-    """Part rows `first:last` by moving them with their cells; returns where the right ones begin, and the left sum."""
+    """Part rows `first:last` by moving them with their cells; returns where the right ones begin, and the left sum.
+
+    `words` are the cells too, several at a time. Where a row has the feature is guessed from the row before, the first
+    time from `hint`.
+    """
+    shift = 2 if cells.itemsize == 2 else 1
     middle, left_sum, n_right, aside = first, 0, 0, 0
-    begin = at = indptr[first]
+    begin = indptr[first]
+    at = begin >> shift
     for row in range(first, last):
         end = indptr[row + 1]
-        length = end - begin
-        if goes_left(cells, begin, end, low, high, split, missing_left, hint):
+        here, length = begin >> shift, (end - begin) >> shift
+        cell = place_of(cells, begin, end, low, hint)
+        hint = cell - begin
+        if cells[cell] <= split if cell < end and cells[cell] < high else missing_left:
             for j in range(length):
-                cells[at + j] = cells[begin + j]
+                words[at + j] = words[here + j]
             packed[middle], ids[middle] = packed[row], ids[row]
             left_sum += packed[middle]
             at += length
             middle += 1
-            indptr[middle] = at
+            indptr[middle] = at << shift
         else:
             for j in range(length):
-                spare_cells[aside + j] = cells[begin + j]
+                spare_words[aside + j] = words[here + j]
             spare_length[n_right], spare_packed[n_right], spare_ids[n_right] = length, packed[row], ids[row]
             aside += length
             n_right += 1
         begin = end
     for j in range(aside):
-        cells[at + j] = spare_cells[j]
+        words[at + j] = spare_words[j]
     for i in range(n_right):
         packed[middle + i], ids[middle + i] = spare_packed[i], spare_ids[i]
         at += spare_length[i]
-        indptr[middle + i + 1] = at
+        indptr[middle + i + 1] = at << shift
     return middle, left_sum
 
 
@@ -161,7 +174,10 @@ def part_order(
     middle, left_sum, n_right = first, 0, 0
     for i in range(first, last):
         row = order[i]
-        if goes_left(cells, indptr[row], indptr[row + 1], low, high, split, missing_left, hint):
+        begin, end = indptr[row], indptr[row + 1]
+        cell = place_of(cells, begin, end, low, hint)
+        hint = cell - begin
+        if cells[cell] <= split if cell < end and cells[cell] < high else missing_left:
             order[middle] = row
             left_sum += packed[row]
             middle += 1
@@ -192,9 +208,10 @@ def grow(
         return n_nodes
     large_node = max(_CACHED // max(cells.itemsize * len(cells) // n_rows + 8, 1), 2 * min_leaf)
     order, spare = np.arange(n_rows), np.empty(n_rows, dtype=np.int64)
-    spare_cells, spare_packed = np.empty_like(cells), np.empty_like(packed)
+    words = cells.view(np.uint64)
+    spare_words, spare_packed = np.empty_like(words), np.empty_like(packed)
     spare_ids, spare_length = np.empty_like(ids), np.empty_like(ids)
-    pool = np.zeros((40, n_bins), dtype=np.int64)
+    pool = np.zeros((40, n_bins + WORD // cells.itemsize - 1), dtype=np.int64)
     free = np.arange(40)[::-1].copy()
     n_free = 39
     stack_node, stack_slot, stack_depth = np.zeros(64, np.int64), np.zeros(64, np.int64), np.zeros(64, np.int64)
@@ -216,7 +233,7 @@ def grow(
         low, high = starts[feature], starts[feature + 1]
         if last - first > large_node:
             middle, left_sum = move_rows(
-                cells, indptr, packed, ids, first, last, low, high, split, missing_left, feature, spare_cells,
+                cells, words, indptr, packed, ids, first, last, low, high, split, missing_left, feature, spare_words,
                 spare_length, spare_packed, spare_ids,
             )  # fmt: skip
         else:
@@ -316,11 +333,11 @@ def add_binned(
     feature_of = np.zeros(starts[-1], dtype=np.int32)
     for f in range(n_features):
         feature_of[starts[f] : starts[f + 1]] = f
-    bin_of = np.full(n_features, -1, dtype=np.int64)
+    bin_of = np.empty(n_features, dtype=np.int32)
     for row in rows:
-        begin, end = indptr[row], indptr[row + 1]
-        for j in range(begin, end):
-            bin_of[feature_of[cells[j]]] = cells[j]
+        bin_of[:] = -1
+        for cell in cells[indptr[row] : indptr[row + 1]]:
+            bin_of[feature_of[cell]] = cell
         total = out[row]
         for root in roots:
             node = root
@@ -333,8 +350,6 @@ def add_binned(
                 node = left[node] + (0 if there else 1)
             total += value[node]
         out[row] = total
-        for j in range(begin, end):
-            bin_of[feature_of[cells[j]]] = -1
 
 
 @compiled

@@ -185,13 +185,14 @@ def grow_one(
 
     starts = table.bins.starts
     own_starts = np.concatenate(([0], np.cumsum(starts[features + 1] - starts[features])))
-    place = np.full(table.bins.n_bins, -1, dtype=np.int64)
+    place = np.full(table.bins.n_bins, -1, dtype=np.int32)
     bin_of = np.concatenate([np.arange(starts[f], starts[f + 1]) for f in features]).astype(np.int64)
     place[bin_of] = np.arange(len(bin_of))
     indptr = np.zeros(len(rows) + 1, dtype=np.int64)
-    most = int((table.indptr[1:] - table.indptr[:-1])[rows].sum())  # pages that are never written cost nothing
-    cells = np.empty(most, dtype=table.cells.dtype)
-    cells = cells[: tree_kernels.bag(table.cells, table.indptr, rows, place, cells, indptr)]
+    word = tree_kernels.WORD // table.cells.itemsize
+    most = int((table.indptr[1:] - table.indptr[:-1])[rows].sum()) + word * len(rows) + 1
+    cells = np.empty(most, dtype=table.cells.dtype)  # pages that are never written cost nothing
+    cells = cells[: tree_kernels.bag(table.cells, table.indptr, rows, place, len(bin_of), cells, indptr)]
     ids = np.arange(len(rows), dtype=np.int32)
     size = 4 * (len(rows) // min_leaf) + 8
     feature, split, left = (np.full(size, -1, dtype=np.int32) for _ in range(3))
