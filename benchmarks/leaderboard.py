@@ -28,10 +28,10 @@ WEEKLY = {"step": 7}  # past errors from the weekday of the origins: kind to mod
 TWO_STAGE = {
     "two_stage": True,
     "n_rows": 300_000,
-    "n_trees": 26,
-    "min_leaf": 100,
-    "n_kept": 48,
-    "feature_share": 0.5,
+    "n_trees": 78,
+    "min_leaf": 33,
+    "n_kept": 16,
+    "row_share": 0.33,
 }
 ENTRIES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("seasonal naive, Gaussian", "seasonal-naive", {"errors": "gaussian", "seasons": 280}, {}),

@@ -14,8 +14,8 @@ from shelfcast.models.boosting import FLOOR, boosted, held_out_mean
 from shelfcast.models.drawing import draw_rows
 from shelfcast.models.forest import QuantileForest
 from shelfcast.models.table import load
-from shelfcast.models.tree_kernels import COUNT_BITS
-from shelfcast.models.trees import MOST_ROWS, Growth, grow_trees, pack_weighted
+from shelfcast.models.tree_kernels import COUNT_BITS, walk
+from shelfcast.models.trees import MOST_ROWS, Growth, grow_one, grow_trees, nodes_of, pack, pack_weighted
 from shop import panel_of
 
 HORIZONS = (Horizon(0), Horizon(6), Horizon(0, 7))
@@ -57,6 +57,46 @@ def test_the_first_split_is_the_best_of_all(seed):
     ) == feature  # nothing is missing, so that it does not matter where to
     left = values[:, feature] <= trees.threshold[root]
     assert (left.sum(), (~left).sum()) == (n_left, n_right)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_are_in_the_leaves_that_they_walk_to(seed):
+    """More rows than the cache holds, so that they are moved, and many absent features, so that places are guessed."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 50, (12_000, 11)).astype(np.float32)
+    values[rng.random(values.shape) < rng.random(11)] = np.nan
+    target = np.nansum(values[:, :3], axis=1) + np.isnan(values[:, 4]) * rng.normal(40, 9, len(values))
+    table, rows = table_of(values), np.sort(rng.choice(12_000, 11_000, replace=False)).astype(np.int32)
+    grown = grow_one(table, pack(target)[rows], rows, np.array([0, 1, 2, 4, 7, 9, 10]), 20)
+    leaves = np.flatnonzero(grown.left < 0)
+    assert len(leaves) > 50
+    assert sorted(grown.rows) == rows.tolist()
+    reached = np.empty(len(values), dtype=np.int32)
+    walk(values, nodes_of(grown.feature, grown.threshold, grown.left), 0, reached)
+    for leaf in leaves:
+        first, last = grown.spans[leaf]
+        assert last - first >= 20
+        assert (reached[grown.rows[first:last]] == leaf).all()
+    error = sum(((target[reached == leaf] - target[reached == leaf].mean()) ** 2).sum() for leaf in leaves)
+    assert error < 0.3 * target.var() * len(target)
+
+
+def test_a_tree_sees_a_share_of_the_rows_of_its_items():
+    """Fewer rows of the same items, other ones in each tree; all of them at 1."""
+    rng = np.random.default_rng(0)
+    values, item = rng.normal(size=(4_000, 3)).astype(np.float32), np.arange(4_000) // 40
+    whole = Growth(n_trees=6, min_leaf=4_000, n_kept=4_000, item_share=0.5)
+    trees = [
+        grow_trees(table_of(values), values[:, 0].astype(np.float64), item, growth, 1)
+        for growth in (whole, replace(whole, row_share=0.25))
+    ]
+    every, some = ([set(t.kept[a : a + n].tolist()) for a, n in zip(t.first, t.count, strict=True)] for t in trees)
+    assert [len(rows) for rows in every] == [2_000] * 6
+    for own, all_rows in zip(some, every, strict=True):
+        assert own < all_rows
+        assert 400 < len(own) < 600
+        assert {item[row] for row in own} == {item[row] for row in all_rows}
+    assert len(set(map(frozenset, some))) == 6
 
 
 def test_boosted_means_are_near_the_truth_and_unbiased():

@@ -22,8 +22,8 @@ from shelfcast.models.trees import Grown, grow_one, nodes_of, pack_weighted
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-ROUNDS, RATE, DEPTH, MIN_LEAF = 60, 0.15, 5, 100
-ROW_SHARE, FEATURE_SHARE = 0.5, 0.25
+ROUNDS, RATE, DEPTH, MIN_LEAF = 100, 0.09, 5, 100
+ROW_SHARE, FEATURE_SHARE = 0.3, 0.25
 UNIT = 4  # steps of a mean weight while trees grow
 _CLIP = (0.0005, 0.9995)  # quantiles of the gradient beyond which it is cut
 _STEP = 2.0  # longest step of a leaf before the rate
@@ -72,27 +72,24 @@ def boosted(table: Table, target: Doubles, pool: Ints, rng: np.random.Generator)
     starts, n_features = table.bins.starts, table.bins.n_features
     base = float(np.log(max(target[pool].mean(), 1e-9))) if len(pool) else 0.0
     log_mean, one = np.full(len(target), base), np.zeros(1, dtype=np.int64)
-    drawn = np.zeros(len(target), dtype=bool)
-    n_rows, n_seen = max(round(ROW_SHARE * len(pool)), min(len(pool), 1)), max(round(FEATURE_SHARE * n_features), 1)
+    n_seen = max(round(FEATURE_SHARE * n_features), 1)
     trees: list[tuple[Grown, Floats]] = []
-    for _ in range(ROUNDS if n_rows else 0):
-        rows = np.sort(rng.choice(pool, n_rows, replace=False)).astype(np.int32)
+    for _ in range(ROUNDS if len(pool) else 0):
+        drawn = rng.random(len(pool)) < ROW_SHARE
+        drawn[rng.integers(len(pool))] = True  # of few rows one at least
+        rows, rest = pool[drawn].astype(np.int32), pool[~drawn]
         features = np.sort(rng.choice(n_features, n_seen, replace=False))
         mean = np.exp(log_mean[rows])
         gradient = np.clip(target[rows] - mean, *np.quantile(target[rows] - mean, _CLIP))
         grown = grow_one(table, pack_weighted(gradient, mean, UNIT), rows, features, MIN_LEAF, DEPTH, UNIT)
         value = _steps(grown, rows, gradient, mean)
         log_mean[grown.rows] += _reached(grown, value)
-        drawn[rows] = True
-        rest = pool[~drawn[pool]]
-        drawn[rows] = False
         tree_kernels.add_binned(
             table.cells, table.indptr, rest, starts, grown.feature, grown.split, grown.left, one, value, log_mean
         )  # fmt: skip
         trees.append((grown, value))
     made, split = _joined(trees, base)
-    drawn[pool] = True
-    others = np.flatnonzero(~drawn)
+    others = np.setdiff1d(np.arange(len(target)), pool, assume_unique=True)
     tree_kernels.add_binned(
         table.cells, table.indptr, others, starts, made.feature, split, made.left, made.roots, made.value, log_mean
     )  # fmt: skip

@@ -37,7 +37,7 @@ _UNREADABLE = (
     OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, ConfigError, BadZipFile,
     pl.exceptions.PolarsError,
 )  # fmt: skip
-_SHARES = ("item_share", "feature_share")
+_SHARES = ("item_share", "feature_share", "row_share")
 
 
 @dataclass
@@ -48,8 +48,8 @@ class QuantileForest:
     ----------
     n_rows : training rows drawn, at most; memory and time follow it, not the panel.
     n_trees, min_leaf, n_kept : trees of each span, rows of the smallest leaf, rows that a leaf keeps.
-    item_share, feature_share : of items and features that one tree sees. Levels are learned out of bag where it is at
-        most 0.9 and two trees or more have not seen an item.
+    item_share, feature_share, row_share : of items, of features, and of the rows of its items that one tree sees.
+        Levels are learned out of bag where a tree sees at most 0.9 of items and two or more have not seen an item.
     two_stage : whether a boosted mean comes first: all trees read what it expects, and half of them keep what
         scatters around it, the other half what scatters around the scale.
     launch_group : static column; products without any history are answered half by what launches of their group sold
@@ -59,11 +59,12 @@ class QuantileForest:
     horizons: tuple[Horizon, ...]
     levels: tuple[float, ...] = DEFAULT_LEVELS
     n_rows: int = 450_000
-    n_trees: int = 50
-    min_leaf: int = 40
-    n_kept: int = 24
+    n_trees: int = 100
+    min_leaf: int = 20
+    n_kept: int = 12
     item_share: float = 0.8
     feature_share: float = 0.5
+    row_share: float = 0.5
     two_stage: bool = False
     launch_group: str | None = None
     launches_: LaunchProfile | None = field(default=None, init=False, repr=False)
@@ -94,7 +95,7 @@ class QuantileForest:
 
     @property
     def _growth(self) -> Growth:
-        return Growth(self.n_trees, self.min_leaf, self.n_kept, self.item_share, self.feature_share)
+        return Growth(self.n_trees, self.min_leaf, self.n_kept, self.item_share, self.feature_share, self.row_share)
 
     def _leads(self, horizons: Sequence[Horizon] | None = None) -> dict[int, Ints]:
         """Span -> leads asked for."""

@@ -50,7 +50,7 @@ class ForestPoint(PastErrorForecaster):
         """A forest of single periods up to the farthest target, whose means are the points."""
         return QuantileForest(
             per_period(self._end), (0.5,), self.n_rows, self.n_trees, self.min_leaf,
-            item_share=self.item_share, feature_share=self.feature_share,
+            item_share=self.item_share, feature_share=self.feature_share, row_share=1.0,
         )  # fmt: skip
 
     def preflight(self, panel: Panel) -> str:

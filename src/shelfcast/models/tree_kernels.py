@@ -380,22 +380,28 @@ def merge(leaves: Any, first: Ints, count: Any, codes: Any, levels: Any, factor:
     """Quantiles of merged leaves, `out` (J, Q) at levels (J, Q) that ascend in each row, times `factor` (J,).
 
     `leaves` (J, T) are reservoirs: number l keeps `count[l]` codes from `first[l]`, together weighing 1 / T; -1 is a
-    tree that is not asked. The
-    quantile is the least value at which the distribution function reaches the level. Codes are counted coarse (64 at a
-    time) and fine, so no row is sorted; `value_of` turns a code into a value. Rows that follow each other reach many
-    of the same leaves: only those that differ are counted anew, in whole numbers, so that nothing is rounded.
+    tree that is not asked. The quantile is the least value at which the distribution function reaches the level. Codes
+    are counted coarse (64 at a time) and fine, so no row is sorted; `value_of` turns a code into a value. Rows that
+    follow each other reach many of the same leaves: only those that differ are counted anew, in whole numbers, so that
+    nothing is rounded.
     """
     n_rows, n_trees, n_coarse = leaves.shape[0], leaves.shape[1], ((len(value_of) - 1) >> 6) + 1
     coarse = np.zeros(n_coarse, dtype=np.int32)
     fine = np.zeros(n_coarse << 6, dtype=np.int32)
-    unit, total = (1 << 30) // max(n_trees, 1), 0
+    weight = (1 << 30) // max(n_trees, 1) // np.arange(1, count.max() + 2)  # of a code in a leaf of 1, 2, .. codes
+    total = 0
     for j in range(n_rows):
         for t in range(n_trees):
-            leaf = leaves[j, t]
-            if j == 0 or leaf != leaves[j - 1, t]:
-                total += count_leaf(leaf, first, count, codes, unit, fine, coarse)
-                if j > 0:
-                    total += count_leaf(leaves[j - 1, t], first, count, codes, -unit, fine, coarse)
+            if j > 0 and leaves[j, t] == leaves[j - 1, t]:
+                continue
+            for sign in range(1, -2 if j > 0 else 0, -2):  # what is reached now, then what was before
+                leaf = leaves[j, t] if sign > 0 else leaves[j - 1, t]
+                if leaf >= 0 and count[leaf] > 0:
+                    each = np.int32(sign * weight[count[leaf] - 1])
+                    total += int(count[leaf]) * int(each)
+                    for code in codes[first[leaf] : first[leaf] + count[leaf]]:
+                        fine[code] += each
+                        coarse[code >> 6] += each
         block, at, below, passed = 0, 0, 0, 0
         for q in range(levels.shape[1]):
             wanted = (float(levels[j, q]) - 1e-5) * total
@@ -407,16 +413,3 @@ def merge(leaves: Any, first: Ints, count: Any, codes: Any, levels: Any, factor:
                 below += fine[at]
                 at += 1
             out[j, q] = value_of[at] * factor[j]
-
-
-@compiled
-def count_leaf(leaf: int, first: Any, count: Any, codes: Any, unit: int, fine: Any, coarse: Any) -> int:
-    """Add the codes of a leaf to both counts, with `unit` for all of them together; returns what was added."""
-    if leaf < 0 or count[leaf] == 0:
-        return 0
-    n = count[leaf]
-    weight = np.int32(unit // n) if unit > 0 else np.int32(-((-unit) // n))
-    for r in range(first[leaf], first[leaf] + n):
-        fine[codes[r]] += weight
-        coarse[codes[r] >> 6] += weight
-    return int(n) * int(weight)

@@ -29,7 +29,7 @@ class Growth:
     Parameters
     ----------
     n_trees : how many. min_leaf : rows of the smallest leaf. n_kept : rows a leaf remembers, at most.
-    item_share, feature_share : of items and of features that one tree sees.
+    item_share, feature_share : of items and of features that one tree sees. row_share : of the rows of its items.
     """
 
     n_trees: int = 50
@@ -37,6 +37,7 @@ class Growth:
     n_kept: int = 24
     item_share: float = 0.8
     feature_share: float = 0.5
+    row_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,9 @@ def nodes_of(feature: NDArray[np.int32], threshold: Floats, left: NDArray[np.int
 
 def grow_trees(table: Table, target: NDArray[np.float64], item: Ints, growth: Growth, seed: int) -> Trees:
     """Grow trees on rows of a table; `item` (J,) says which rows are bagged together."""
-    packed = pack(target)
+    packed, rng = pack(target), np.random.default_rng([seed, 1])
     parts = [
-        _bagged(table, packed, np.flatnonzero(chosen[item]).astype(np.int32), features, growth)
+        _bagged(table, packed, _rows(chosen[item], growth.row_share, rng), features, growth)
         for chosen, features in bags(item, table.bins.n_features, growth, seed)
     ]
     shift_nodes = np.cumsum([0, *(len(part["feature"]) for part in parts)])
@@ -114,6 +115,12 @@ def grow_trees(table: Table, target: NDArray[np.float64], item: Ints, growth: Gr
         part["first"] = part["first"] + kept
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Trees(roots=shift_nodes[:-1].astype(np.int64), **joined)
+
+
+def _rows(seen: NDArray[np.bool_], share: float, rng: np.random.Generator) -> NDArray[np.int32]:
+    """A share of the rows that are `seen` (J,), in order."""
+    places = np.flatnonzero(seen).astype(np.int32)
+    return places if share >= 1 else places[rng.random(len(places)) < share]
 
 
 def pack(target: NDArray[np.float64]) -> Ints:
