@@ -59,17 +59,20 @@ def test_the_first_split_is_the_best_of_all(seed):
     assert (left.sum(), (~left).sum()) == (n_left, n_right)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_rows_are_in_the_leaves_that_they_walk_to(seed):
+@pytest.mark.parametrize(("seed", "shape", "kind"), [(0, (12_000, 11), np.uint16), (1, (400, 1_100), np.uint32)])
+def test_rows_are_in_the_leaves_that_they_walk_to(seed, shape, kind):
     """More rows than the cache holds, so that they are moved, and many absent features, so that places are guessed."""
     rng = np.random.default_rng(seed)
-    values = rng.integers(0, 50, (12_000, 11)).astype(np.float32)
-    values[rng.random(values.shape) < rng.random(11)] = np.nan
-    target = np.nansum(values[:, :3], axis=1) + np.isnan(values[:, 4]) * rng.normal(40, 9, len(values))
-    table, rows = table_of(values), np.sort(rng.choice(12_000, 11_000, replace=False)).astype(np.int32)
-    grown = grow_one(table, pack(target)[rows], rows, np.array([0, 1, 2, 4, 7, 9, 10]), 20)
+    values = rng.integers(0, 99, shape).astype(np.float32)
+    values[rng.random(shape) < rng.random(shape[1])] = np.nan
+    target = np.nansum(values[:, :3], axis=1) + np.isnan(values[:, 4]) * rng.normal(70, 9, len(values))
+    table, rows = table_of(values), np.sort(rng.choice(len(values), len(values) - 50, replace=False)).astype(np.int32)
+    assert table.cells.dtype == kind
+    some = np.delete(np.arange(shape[1]), 3)
+    grown = grow_one(table, pack(target)[rows], rows, some, 20)
+    assert 3 not in np.where(grown.feature < -1, -2 - grown.feature, grown.feature)
     leaves = np.flatnonzero(grown.left < 0)
-    assert len(leaves) > 50
+    assert len(leaves) > 5
     assert sorted(grown.rows) == rows.tolist()
     reached = np.empty(len(values), dtype=np.int32)
     walk(values, nodes_of(grown.feature, grown.threshold, grown.left), 0, reached)
@@ -78,7 +81,7 @@ def test_rows_are_in_the_leaves_that_they_walk_to(seed):
         assert last - first >= 20
         assert (reached[grown.rows[first:last]] == leaf).all()
     error = sum(((target[reached == leaf] - target[reached == leaf].mean()) ** 2).sum() for leaf in leaves)
-    assert error < 0.3 * target.var() * len(target)
+    assert error < 0.5 * target.var() * len(target)
 
 
 def test_a_tree_sees_a_share_of_the_rows_of_its_items():
