@@ -1,9 +1,9 @@
-"""Coverage before and after the conformal repair, on the M5 sample: 2,405 products, 28 days, later origins only.
+"""Coverage before and after the conformal repair: M5, 28 days, or Breakfast at the Frat, 8 weeks; later origins only.
 
-    python benchmarks/repair.py [MODEL] [SETTING=VALUE ...] [--seed N] [--learn N] [--judge N] [--by WAY ...]
-        [--spans N ...]
+    python benchmarks/repair.py [MODEL] [SETTING=VALUE ...] [--data m5|frat] [--seed N] [--learn N] [--judge N]
+        [--by WAY ...] [--spans N ...]
 
-`--spans` adds sums of N days from the first on. The model is frozen before the first origin. At each of the last
+`--spans` adds sums of N periods from the first on. The model is frozen at the first origin. At each of the last
 `--judge` origins, a week apart, the repair is learned from all origins before it, eight (`--learn`) and more, from
 outcomes known by then. Nominal levels lie inside P(y < q) .. P(y <= q) where calibrated; "gap" is by how many points a
 level lies outside. Slices with 200 series or more are listed, by span.
@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 
 import m5_data
+import weekly_data
 from shelfcast.config import CalibrationConfig
 from shelfcast.conformal import Settings, by_segment, gaps, walked
 from shelfcast.evaluation import calibration, evaluate
@@ -30,6 +31,9 @@ from shelfcast.models.table import forecaster
 from shelfcast.segments import segments
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+WEEK, AHEAD = {"m5": 7, "frat": 1}, {"m5": 28, "frat": 8}  # periods of a week, and to forecast
+COLUMNS = {"m5": ("department", "state"), "frat": ("category",)}
+FOLDERS = {"m5": m5_data.FOLDER, "frat": weekly_data.FRAT}
 
 
 def worst(made: Forecast, panel, by: tuple[str, ...], span: int) -> pl.DataFrame:
@@ -42,21 +46,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="season-profile")
     parser.add_argument("settings", nargs="*", default=[])
+    parser.add_argument("--data", choices=FOLDERS, default="m5")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--learn", type=int, default=8)
     parser.add_argument("--judge", type=int, default=16)
     parser.add_argument("--by", nargs="+", default=CalibrationConfig().by, help="ways to part products")
     parser.add_argument("--strength", type=float, default=200.0)
-    parser.add_argument("--spans", type=int, nargs="*", default=[], help="sums of days to repair as well")
+    parser.add_argument("--spans", type=int, nargs="*", default=[], help="sums of periods to repair as well")
     given = parser.parse_args()
-    if not m5_data.FOLDER.is_dir():
-        print("skipped: the M5 sample is not there; it is expected in ../shared/data/m5 beside the project")
+    name, week, ahead = given.data, WEEK[given.data], AHEAD[given.data]
+    if not FOLDERS[name].is_dir():
+        print(f"skipped: {name} is not there; it is expected in ../shared/data beside the project")
         return 0
     settings = {k: json.loads(v) for k, v in (text.split("=", 1) for text in given.settings)}
-    panel = m5_data.with_events(m5_data.products())
-    newest = m5_data.period(1913)
-    origins = [newest - 7 * i for i in reversed(range(given.learn + 4 + given.judge))]
-    horizons = (*per_period(28), *(Horizon(0, span) for span in given.spans))
+    m5 = name == "m5"
+    panel = m5_data.with_events(m5_data.products()) if m5 else weekly_data.panel_of("frat", weekly_data.FRAT)
+    newest = panel.last - ahead
+    origins = [newest - week * i for i in reversed(range(given.learn + ahead // week + given.judge))]
+    horizons = (*per_period(ahead), *(Horizon(0, span) for span in given.spans))
     model = forecaster(given.model, horizons=horizons, levels=LEVELS, **settings).fit(
         panel.as_of(origins[0]), seed=given.seed
     )
@@ -67,24 +74,24 @@ def main() -> int:
     assert pairs is not None
     before, after = (f.at(origins[-given.judge :]).rounded() for f in pairs)
     print(f"{given.model}, {panel.n_series} series, {given.learn}+ origins to learn from; {seconds:.1f} CPU s for all")
-    for name, one in (("before", before), ("after", after)):
+    for when, one in (("before", before), ("after", after)):
         whole = gaps(calibration(one, panel))
         table = whole.filter(pl.col("span") == 1).sort("level")
         wql = evaluate(one, panel, metrics=["wql"]).filter(pl.col("span") == 1)["value"][0]
         shown = "  ".join(f"{a:g}: {b:.3f}-{c:.3f}" for a, b, c in table.select("level", "below", "at_most").rows())
-        print(f"{name:7} WQL {wql:.4f}, widest gap {100 * np.abs(table['gap'].to_numpy()).max():.1f} points; {shown}")
+        print(f"{when:7} WQL {wql:.4f}, widest gap {100 * np.abs(table['gap'].to_numpy()).max():.1f} points; {shown}")
         for span in given.spans:
             part = whole.filter(pl.col("span") == span)["gap"].to_numpy()
-            print(f"        sums of {span} days: widest gap {100 * np.abs(part).max():.1f} points")
+            print(f"        sums of {span} periods: widest gap {100 * np.abs(part).max():.1f} points")
     labels = segments(panel, origins[-given.judge])
-    for kind in ("velocity", "demand_class", "age", "department", "state"):
+    for kind in ("velocity", "demand_class", "age", *COLUMNS[name]):
         source = labels if kind in labels.columns else panel.series
         sizes = dict(source[kind].cast(pl.String).value_counts().iter_rows())
         for span in (1, *given.spans):
             one, other = (worst(made, panel, (kind,), span) for made in (before, after))
-            for name, gap, _, repaired, _ in one.join(other, on=kind, suffix="_after").iter_rows():
-                if (n := sizes.get(str(name), 0)) >= 200:
-                    print(f"  {kind} {name} ({n}), span {span}: {100 * gap:+.1f} -> {100 * repaired:+.1f} points")
+            for label, gap, _, repaired, _ in one.join(other, on=kind, suffix="_after").iter_rows():
+                if (n := sizes.get(str(label), 0)) >= 200:
+                    print(f"  {kind} {label} ({n}), span {span}: {100 * gap:+.1f} -> {100 * repaired:+.1f} points")
     return 0
 
 
