@@ -100,6 +100,8 @@ def test_a_tree_sees_a_share_of_the_rows_of_its_items():
         assert 400 < len(own) < 600
         assert {item[row] for row in own} == {item[row] for row in all_rows}
     assert len(set(map(frozenset, some))) == 6
+    few = grow_trees(table_of(values), values[:, 0].astype(np.float64), item, replace(whole, row_share=1e-9), 1)
+    np.testing.assert_array_equal(few.kept, trees[0].kept)  # a tree without rows would say that nothing sells
 
 
 def test_boosted_means_are_near_the_truth_and_unbiased():

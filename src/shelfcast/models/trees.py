@@ -118,9 +118,10 @@ def grow_trees(table: Table, target: NDArray[np.float64], item: Ints, growth: Gr
 
 
 def _rows(seen: NDArray[np.bool_], share: float, rng: np.random.Generator) -> NDArray[np.int32]:
-    """A share of the rows that are `seen` (J,), in order."""
+    """A share of the rows that are `seen` (J,), in order; all of them where it would be none."""
     places = np.flatnonzero(seen).astype(np.int32)
-    return places if share >= 1 else places[rng.random(len(places)) < share]
+    drawn = places if share >= 1 else places[rng.random(len(places)) < share]
+    return drawn if len(drawn) else places
 
 
 def pack(target: NDArray[np.float64]) -> Ints:
