@@ -14,6 +14,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -24,6 +27,7 @@ import m5_data
 import weekly_data
 from shelfcast.config import CalibrationConfig
 from shelfcast.conformal import Settings, by_segment, gaps, walked
+from shelfcast.data.panel import Panel
 from shelfcast.evaluation import calibration, evaluate
 from shelfcast.forecast import Forecast
 from shelfcast.horizons import Horizon, per_period
@@ -31,9 +35,22 @@ from shelfcast.models.table import forecaster
 from shelfcast.segments import segments
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
-WEEK, AHEAD = {"m5": 7, "frat": 1}, {"m5": 28, "frat": 8}  # periods of a week, and to forecast
-COLUMNS = {"m5": ("department", "state"), "frat": ("category",)}
-FOLDERS = {"m5": m5_data.FOLDER, "frat": weekly_data.FRAT}
+
+
+class Set(NamedTuple):
+    """A data set: where its files are, its panel, periods of a week, periods to forecast, static columns of slices."""
+
+    folder: Path
+    panel: Callable[[], Panel]
+    week: int
+    ahead: int
+    columns: tuple[str, ...]
+
+
+SETS = {
+    "m5": Set(m5_data.FOLDER, lambda: m5_data.with_events(m5_data.products()), 7, 28, ("department", "state")),
+    "frat": Set(weekly_data.FRAT, lambda: weekly_data.panel_of("frat", weekly_data.FRAT), 1, 8, ("category",)),
+}
 
 
 def worst(made: Forecast, panel, by: tuple[str, ...], span: int) -> pl.DataFrame:
@@ -46,7 +63,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="season-profile")
     parser.add_argument("settings", nargs="*", default=[])
-    parser.add_argument("--data", choices=FOLDERS, default="m5")
+    parser.add_argument("--data", choices=SETS, default="m5")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--learn", type=int, default=8)
     parser.add_argument("--judge", type=int, default=16)
@@ -54,16 +71,15 @@ def main() -> int:
     parser.add_argument("--strength", type=float, default=200.0)
     parser.add_argument("--spans", type=int, nargs="*", default=[], help="sums of periods to repair as well")
     given = parser.parse_args()
-    name, week, ahead = given.data, WEEK[given.data], AHEAD[given.data]
-    if not FOLDERS[name].is_dir():
-        print(f"skipped: {name} is not there; it is expected in ../shared/data beside the project")
+    data = SETS[given.data]
+    if not data.folder.is_dir():
+        print(f"skipped: {given.data} is not there; it is expected in ../shared/data beside the project")
         return 0
     settings = {k: json.loads(v) for k, v in (text.split("=", 1) for text in given.settings)}
-    m5 = name == "m5"
-    panel = m5_data.with_events(m5_data.products()) if m5 else weekly_data.panel_of("frat", weekly_data.FRAT)
-    newest = panel.last - ahead
-    origins = [newest - week * i for i in reversed(range(given.learn + ahead // week + given.judge))]
-    horizons = (*per_period(ahead), *(Horizon(0, span) for span in given.spans))
+    panel = data.panel()
+    newest = panel.last - data.ahead
+    origins = [newest - data.week * i for i in reversed(range(given.learn + data.ahead // data.week + given.judge))]
+    horizons = (*per_period(data.ahead), *(Horizon(0, span) for span in given.spans))
     model = forecaster(given.model, horizons=horizons, levels=LEVELS, **settings).fit(
         panel.as_of(origins[0]), seed=given.seed
     )
@@ -84,7 +100,7 @@ def main() -> int:
             part = whole.filter(pl.col("span") == span)["gap"].to_numpy()
             print(f"        sums of {span} periods: widest gap {100 * np.abs(part).max():.1f} points")
     labels = segments(panel, origins[-given.judge])
-    for kind in ("velocity", "demand_class", "age", *COLUMNS[name]):
+    for kind in ("velocity", "demand_class", "age", *data.columns):
         source = labels if kind in labels.columns else panel.series
         sizes = dict(source[kind].cast(pl.String).value_counts().iter_rows())
         for span in (1, *given.spans):

@@ -1,4 +1,4 @@
-"""The story: every generation on three data sets, one window to choose on and one to be looked at once.
+"""The story: every generation on three data sets, one window to choose on and one to test on.
 
     python benchmarks/story.py [--only NAME ...] [--sets NAME ...] [--seeds N] [--plan]
 

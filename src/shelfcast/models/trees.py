@@ -198,7 +198,7 @@ def grow_one(
     place[bin_of] = np.arange(len(bin_of))
     indptr = np.zeros(len(rows) + 1, dtype=np.int64)
     word = tree_kernels.WORD // table.cells.itemsize
-    most = int((table.indptr[1:] - table.indptr[:-1])[rows].sum()) + word * len(rows) + 1
+    most = int((table.indptr[rows + 1] - table.indptr[rows]).sum()) + word * len(rows)
     cells = np.empty(most, dtype=table.cells.dtype)  # pages that are never written cost nothing
     cells = cells[: tree_kernels.bag(table.cells, table.indptr, rows, place, len(bin_of), cells, indptr)]
     ids = np.arange(len(rows), dtype=np.int32)
