@@ -52,27 +52,30 @@ def heaviest(
     piece = panel.take(series)
     table = FeatureRows(features, piece)
     every = np.arange(piece.n_series)
-    parts = []
+    parts: list[tuple[NDArray[np.generic], ...]] = []
+    n_before = 0  # forecasts of spans before
     for span, leads in leads_of.items():
         sold = every[~table.never_sold(every, np.full(len(every), origin))]
         if span not in strata or not len(sold):
             continue
         values, scale, weight = table.grid(sold, np.full(len(sold), origin), leads, np.full(len(leads), span))
-        values, sizes = strata[span].seen(values, scale * weight)
+        size, new = scale * weight, np.repeat(table.start[sold] > origin, len(leads))
         for begin in range(0, len(values), _BLOCK):
-            block = slice(begin, begin + _BLOCK)
-            row, place, first, share, total, units = _of_rows(
-                strata[span], values[block], [size[block] for size in sizes], most
-            )
-            row += begin
-            parts.append(
-                (sold[row // len(leads)], leads[row % len(leads)], np.full(len(row), span), place, first, share,
-                 total, units)
-            )  # fmt: skip
+            for is_new in (False, True):
+                rows = begin + np.flatnonzero(new[begin : begin + _BLOCK] == is_new)
+                if not len(rows):
+                    continue
+                row, *found = _of_rows(*strata[span].asked(values[rows], size[rows], is_new), most)
+                row = rows[row]
+                horizon = leads[row % len(leads)], np.full(len(row), span)
+                parts.append((n_before + row, sold[row // len(leads)], *horizon, *found))
+        n_before += len(values)
     if not parts:
         none, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
         return Cases(none, none, none, none, none, nothing, nothing, nothing)
-    return Cases(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    forecast, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(forecast, kind="stable")
+    return Cases(*(column[order] for column in columns))
 
 
 def _samples(
@@ -92,10 +95,10 @@ def _samples(
 
 
 def _of_rows(
-    stratum: Stratum, features: NDArray[np.float32], sizes: list[NDArray[np.float32]], most: int
+    forests: tuple[Forest, ...], features: NDArray[np.float32], sizes: list[NDArray[np.float32]], most: int
 ) -> tuple[Ints, Ints, Ints, Doubles, Doubles, Doubles]:  # fmt: skip
     """Row, series, first period, weight, its series' weight and units of rows' (J, F) heaviest cases."""
-    kept_by = [_samples(forest, features, size) for forest, size in zip(stratum.forests, sizes, strict=True)]
+    kept_by = [_samples(forest, features, size) for forest, size in zip(forests, sizes, strict=True)]
     row, weight, series, target, units = (np.concatenate(columns) for columns in zip(*kept_by, strict=True))
     weight = weight / len(kept_by)
     low, high = (int(target.min()), int(target.max())) if len(target) else (0, 0)

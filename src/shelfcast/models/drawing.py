@@ -17,7 +17,7 @@ from shelfcast.data import feature_kernels
 from shelfcast.data.feature_rows import FeatureRows
 from shelfcast.data.features import WINDOWS, Features
 from shelfcast.data.groups import launched, settled
-from shelfcast.data.panel import Panel
+from shelfcast.data.panel import Panel, ragged_tails
 from shelfcast.models.binning import Bins, Table
 
 Ints = NDArray[np.int64]
@@ -132,6 +132,31 @@ def _from_launches(
     origin = panel.start[series].astype(np.int64) - 1 + age
     kept = origin + lead + span <= panel.last
     return series[kept], origin[kept], lead[kept]
+
+
+def openings(panel: Panel, leads: Ints, span: int) -> tuple[Ints, Panel]:
+    """Places of series whose launch was watched, and their first periods as a panel: as long as the horizons reach."""
+    begun = panel.start + int(leads.min()) + span - 1 <= panel.last
+    places = np.flatnonzero(launched(panel, _window(panel)) & begun)
+    return places, _first_periods(panel.take(places), int(leads.max()) + span)
+
+
+def draw_openings(panel: Panel, leads: Ints, span: int, n_rows: int, rng: np.random.Generator) -> Rows:
+    """At most `n_rows` rows of a panel of openings, each from just before its series began."""
+    every = panel.n_series * len(leads)
+    series, k = np.divmod(np.sort(rng.choice(every, min(n_rows, every), replace=False, shuffle=False)), len(leads))
+    origin, lead = panel.start[series].astype(np.int64) - 1, leads[k]
+    rows = Rows(series, origin, lead, np.full(len(series), span, dtype=np.int64))
+    return rows.at(origin + lead + span <= panel.last)
+
+
+def _first_periods(panel: Panel, n_periods: int) -> Panel:
+    """Every series without what lies after its first periods."""
+    kept = np.ones(len(panel.demand), dtype=bool)
+    kept[ragged_tails(panel.indptr, np.full(panel.n_series, n_periods))] = False
+    rows = {name: getattr(panel, name)[kept] for name in ("demand", "observed", "past", "known")}
+    indptr = np.concatenate(([0], np.cumsum(np.minimum(panel.lengths, n_periods))))
+    return replace(panel, indptr=indptr, **rows)
 
 
 def shards_of(panel: Panel, rows: Rows) -> Iterator[tuple[Panel, Rows]]:

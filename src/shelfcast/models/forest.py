@@ -3,12 +3,12 @@
 Trees are grown on the square root of demand over its scale, for all products, origins and leads at once; each distinct
 span has trees of its own, so that sums have their own laws. A leaf keeps a bounded sample of scaled targets; a forecast
 merges the samples of the leaves that it reaches (Meinshausen 2006) and multiplies by its own scale. Any level can be
-read after training, and levels never cross. Products without history are answered by what similar products did.
+read after training, and levels never cross. Products without history are answered by trees of launches, or by all.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, ClassVar, Self
@@ -124,7 +124,7 @@ class QuantileForest:
     def fit(self, panel: Panel, *, seed: int = 0) -> Self:
         """Draw rows, bin their features and grow the trees of each span."""
         from shelfcast.models.drawing import draw_rows, training_table
-        from shelfcast.models.growing import grown_stratum
+        from shelfcast.models.growing import grown_stratum, launch_forest
 
         if self.launch_group is not None:
             self.launches_ = LaunchProfile.learn(panel, self.horizons, self.levels, self.launch_group)
@@ -138,7 +138,10 @@ class QuantileForest:
             if not len(made.rows):
                 continue
             block = round(panel.frequency.year / 4) if self.two_stage else None
-            strata[span] = grown_stratum(made, span, items[made.rows.series], self._growth, block, seed, rng)
+            grown = grown_stratum(made, span, items[made.rows.series], self._growth, block, seed, rng)
+            n_rows = self._budget()[span]
+            launches = launch_forest(panel, features, items, leads, span, n_rows, self._growth, seed)
+            strata[span] = replace(grown, launches=launches)
         self.features_, self.strata_, self.series_ = features, strata, panel.series.select(panel.keys)
         return self
 
@@ -238,7 +241,7 @@ class QuantileForest:
         )
 
     def importance(self) -> dict[str, float]:
-        """Feature -> share of the gain of all splits, largest first."""
+        """Feature -> share of the gain of all splits but those of trees of launches, largest first."""
         if self.features_ is None:
             raise NotFittedError(f"'{self.name}' has not been fitted; there is nothing to explain.")
         names = (*self.features_.names, *([EXPECTED] if self.two_stage else []))

@@ -1,13 +1,19 @@
-"""From training rows to what a forest knows of one span: its trees, their leaves, and the levels to ask for."""
+"""From training rows to what a forest knows of one span: its trees, their leaves, and the levels to ask for.
+
+Products without history have trees of their own, where enough was launched: what decides about those (price, place,
+kind) is drowned by what decides about the others, and few launches bear only large leaves.
+"""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shelfcast.data.features import Features
+from shelfcast.data.panel import Panel
 from shelfcast.models.binning import Table
 from shelfcast.models.boosting import held_out_mean
-from shelfcast.models.drawing import Training
+from shelfcast.models.drawing import Training, draw_openings, openings, training_table
 from shelfcast.models.leaves import Leaves
 from shelfcast.models.level_map import SAMPLE, LevelMap
 from shelfcast.models.stratum import Forest, Stratum, log_units
@@ -17,6 +23,8 @@ Ints = NDArray[np.int64]
 _BLOCK = 2048  # rows of features that are held at once
 # a forecast by few of the trees scatters less than one by all: levels learned from it would be too far out
 _FEWEST_TREES, _MOST_SEEN = 2, 0.9  # trees of each forest that have not seen an item; share of items that a tree sees
+LAUNCHED_ITEMS = 100  # that have to have been launched before launches have trees of their own
+_LAUNCH_ROWS, _LAUNCH_LEAF, _LAUNCH_KEPT = 20_000, 0.015, 100  # rows at most, share of them in a leaf, rows it keeps
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,27 @@ def grown_stratum(
     if growth.item_share > _MOST_SEEN or min(plan.n_unseen for plan in plans) < _FEWEST_TREES:
         return stratum
     return replace(stratum, level_map=_level_map(stratum, made, item, [plan.unseen(item) for plan in plans], rng))
+
+
+def launch_forest(
+    panel: Panel, features: Features, item: Ints, leads: Ints, span: int, n_rows: int, growth: Growth, seed: int
+) -> Forest | None:  # fmt: skip
+    """Trees for products without history; None where fewer than `LAUNCHED_ITEMS` items were launched.
+
+    They are grown on units, of rows from just before each launch that was watched; `item` (N,) of each series.
+    """
+    places, first = openings(panel, leads, span)
+    if len(np.unique(item[places])) < LAUNCHED_ITEMS:
+        return None
+    rng = np.random.default_rng([seed, span])
+    rows = draw_openings(first, leads, span, min(n_rows, _LAUNCH_ROWS), rng)
+    made = training_table(first, features, rows, rng)
+    if not len(made.rows):
+        return None
+    made = replace(made, rows=replace(made.rows, series=places[made.rows.series]))
+    leaf = max(round(_LAUNCH_LEAF * len(made.rows)), growth.min_leaf)
+    growth = replace(growth, min_leaf=leaf, n_kept=_LAUNCH_KEPT, row_share=1.0)
+    return _Plan(made.table, made.target, growth, seed, False).grown(made, item[made.rows.series])
 
 
 def _level_map(

@@ -44,13 +44,15 @@ class Forest:
 class Stratum:
     """The forests of one span, whose quantiles are averaged level by level, and with two stages the expected mean.
 
-    `level_map` says which levels they are asked for; without it, those that are wanted.
+    `level_map` says which levels they are asked for; without it, those that are wanted. `launches` answers for products
+    without history, in units; without it, the forests do.
     """
 
     span: int
     forests: tuple[Forest, ...]
     mean: Mean | None = None
     level_map: LevelMap | None = None
+    launches: Forest | None = None
 
     def quantiles(
         self, features: NDArray[np.float32], levels: tuple[float, ...], size: NDArray[np.float32],
@@ -60,13 +62,25 @@ class Stratum:
 
         Rows of products without history (`new`, (J,)) are asked for the levels wanted: those learned did not help.
         """
-        seen, sizes = self.seen(features, size)
-        reached = [forest.trees.leaves(seen) for forest in self.forests]
-        mean = self._means(reached, sizes)
-        asked = np.tile(np.asarray(levels, dtype=np.float32), (len(mean), 1))
-        if self.level_map is not None:
-            asked[~new] = self.level_map.levels(mean[~new], levels)
-        return self._quantiles(reached, sizes, asked), mean
+        values, mean = np.empty((len(features), len(levels)), dtype=np.float32), np.empty(len(features), np.float32)
+        for is_new in np.unique(new):
+            rows = np.flatnonzero(new == is_new)
+            forests, seen, sizes = self.asked(features[rows], size[rows], bool(is_new))
+            reached = [forest.trees.leaves(seen) for forest in forests]
+            mean[rows] = _means(forests, reached, sizes)
+            wanted = np.tile(np.asarray(levels, dtype=np.float32), (len(rows), 1))
+            if self.level_map is not None and not is_new:
+                wanted = self.level_map.levels(mean[rows], levels)
+            values[rows] = _quantiles(forests, reached, sizes, wanted)
+        return values, mean
+
+    def asked(
+        self, features: NDArray[np.float32], size: NDArray[Any], is_new: bool
+    ) -> tuple[tuple[Forest, ...], NDArray[np.float32], list[NDArray[np.float32]]]:
+        """The forests that rows (J, F) are answered by, what those read, and what 1 in a leaf of each is worth."""
+        if is_new and self.launches is not None:
+            return (self.launches,), features, [np.ones(len(features), dtype=np.float32)]
+        return (self.forests, *self.seen(features, size))
 
     def out_of_bag(
         self, features: NDArray[np.float32], size: NDArray[Any], unseen: list[NDArray[np.bool_]]
@@ -78,21 +92,7 @@ class Stratum:
             for forest, asked in zip(self.forests, unseen, strict=True)
         ]
         levels = np.tile(WANTED.astype(np.float32), (len(seen), 1))
-        return self._quantiles(reached, sizes, levels), self._means(reached, sizes)
-
-    def _means(
-        self, reached: list[NDArray[np.int32]], sizes: list[NDArray[np.float32]]
-    ) -> NDArray[np.float32]:  # fmt: skip
-        """Means (J,) over forests of the leaves (J, T) reached in each, with units of 1 (J,) in each."""
-        found = [f.leaves.means(at, size) for f, at, size in zip(self.forests, reached, sizes, strict=True)]
-        return np.asarray(np.mean(found, axis=0), dtype=np.float32)
-
-    def _quantiles(
-        self, reached: list[NDArray[np.int32]], sizes: list[NDArray[np.float32]], levels: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Quantiles (J, Q) at levels (J, Q), likewise."""
-        found = [f.leaves.quantiles(at, levels, size) for f, at, size in zip(self.forests, reached, sizes, strict=True)]
-        return found[0] if len(found) == 1 else np.asarray(np.mean(found, axis=0), dtype=np.float32)
+        return _quantiles(self.forests, reached, sizes, levels), _means(self.forests, reached, sizes)
 
     def seen(
         self, features: NDArray[np.float32], size: NDArray[Any]
@@ -114,6 +114,7 @@ class Stratum:
         arrays: dict[str, Any] = {
             f"forest{k}_{name}": each for k, f in enumerate(self.forests) for name, each in f.arrays().items()
         }
+        arrays |= {f"launches_{name}": each for name, each in self.launches.arrays().items()} if self.launches else {}
         arrays |= {f"map_{name}": each for name, each in self.level_map.arrays().items()} if self.level_map else {}
         arrays |= {f"mean{k}_{name}": each for k, m in enumerate(members) for name, each in m.arrays().items()}
         np.savez(path, **arrays)
@@ -131,4 +132,22 @@ class Stratum:
         if not forests:
             raise ValueError("no forest in it")
         level_map = LevelMap(**parts["map"]) if "map" in parts else None
-        return cls(span, forests, Mean(members) if members else None, level_map)
+        launches = Forest.of(parts["launches"]) if "launches" in parts else None
+        return cls(span, forests, Mean(members) if members else None, level_map, launches)
+
+
+def _means(
+    forests: tuple[Forest, ...], reached: list[NDArray[np.int32]], sizes: list[NDArray[np.float32]]
+) -> NDArray[np.float32]:  # fmt: skip
+    """Means (J,) over forests of the leaves (J, T) reached in each, with units of 1 (J,) in each."""
+    found = [f.leaves.means(at, size) for f, at, size in zip(forests, reached, sizes, strict=True)]
+    return np.asarray(np.mean(found, axis=0), dtype=np.float32)
+
+
+def _quantiles(
+    forests: tuple[Forest, ...], reached: list[NDArray[np.int32]], sizes: list[NDArray[np.float32]],
+    levels: NDArray[np.float32],
+) -> NDArray[np.float32]:  # fmt: skip
+    """Quantiles (J, Q) at levels (J, Q), likewise."""
+    found = [f.leaves.quantiles(at, levels, size) for f, at, size in zip(forests, reached, sizes, strict=True)]
+    return found[0] if len(found) == 1 else np.asarray(np.mean(found, axis=0), dtype=np.float32)

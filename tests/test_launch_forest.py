@@ -1,0 +1,97 @@
+"""Trees for what has no history: what they learn from, whom they answer, and that nobody else notices."""
+
+import numpy as np
+import pytest
+
+from shelfcast.horizons import Horizon
+from shelfcast.models import growing
+from shelfcast.models.drawing import draw_openings, openings
+from shelfcast.models.forest import QuantileForest
+from shelfcast.models.table import load
+from shop import panel_of
+
+HORIZONS = (Horizon(0), Horizon(5), Horizon(0, 7))
+SMALL = {"n_rows": 4_000, "n_trees": 12, "min_leaf": 10}
+KIND = {"large": 40.0, "small": 2.0}
+N_OLD, N_LAUNCHED, LAST = 20, 130, 299
+NEW = [N_OLD + N_LAUNCHED, N_OLD + N_LAUNCHED + 1]  # a large one and a small one
+
+
+@pytest.fixture(scope="module")
+def launches():
+    """Old products that sell 9 a period, launches of two kinds from period 60 on, and one new product of each kind."""
+    rng = np.random.default_rng(3)
+    starts = [0] * N_OLD + rng.integers(60, 280, N_LAUNCHED).tolist() + [LAST + 1] * 2
+    kinds = ["small"] * N_OLD + [("large", "small")[k % 2] for k in range(N_LAUNCHED)] + ["large", "small"]
+    means = [9.0] * N_OLD + [KIND[kind] for kind in kinds[N_OLD:]]
+    rows = [rng.poisson(mean, LAST + 20 - start) for mean, start in zip(means, starts, strict=True)]
+    panel = panel_of(rows, starts=starts, static={"kind": kinds})
+    return panel.as_of(LAST)
+
+
+@pytest.fixture(scope="module")
+def model(launches):
+    return QuantileForest(HORIZONS, (0.1, 0.5, 0.9), **SMALL).fit(launches)
+
+
+def test_openings_are_first_periods_of_watched_launches(launches):
+    places, first = openings(launches, np.array([0, 5]), 7)
+    assert places.min() == N_OLD
+    assert places.max() < min(NEW)
+    assert first.lengths.max() == 12
+    for k, place in enumerate(places):
+        begin = launches.indptr[place]
+        np.testing.assert_array_equal(
+            first.demand[first.indptr[k] : first.indptr[k + 1]], launches.demand[begin : begin + first.lengths[k]]
+        )
+    rows = draw_openings(first, np.array([0, 5]), 7, 150, np.random.default_rng(0))
+    assert 100 < len(rows) <= 150
+    assert (rows.origin == first.start[rows.series] - 1).all()
+    assert (rows.origin + rows.lead + rows.span <= LAST).all()
+
+
+def test_new_products_sell_what_launches_of_their_kind_sold(launches, model):
+    made = model.predict(launches, [LAST])
+    for place, kind in zip(NEW, KIND, strict=True):
+        for k, horizon in enumerate(HORIZONS):
+            expected = KIND[kind] * horizon.span
+            low, middle, high = made.values[place, 0, k]
+            assert low < middle < high
+            assert middle == pytest.approx(expected, rel=0.2, abs=1)
+    assert (made.mean[NEW[0]] > 8 * made.mean[NEW[1]]).all()
+
+
+def test_no_launch_after_the_cut_moves_them(launches, model):
+    """Demand of the new products themselves, later, is not read."""
+    assert (model.strata_[1].launches.leaves.series < min(NEW)).all()
+    origin = model.strata_[1].launches.leaves.origin
+    assert (origin == launches.start[model.strata_[1].launches.leaves.series] - 1).all()
+
+
+def test_products_with_history_do_not_notice(launches, model, monkeypatch):
+    monkeypatch.setattr(growing, "LAUNCHED_ITEMS", N_LAUNCHED + 1)
+    without = QuantileForest(HORIZONS, (0.1, 0.5, 0.9), **SMALL).fit(launches)
+    assert all(stratum.launches is None for stratum in without.strata_.values())
+    one, other = (each.predict(launches, [LAST]) for each in (model, without))
+    np.testing.assert_array_equal(one.values[: NEW[0]], other.values[: NEW[0]])
+    assert not np.array_equal(one.values[NEW], other.values[NEW])
+    assert np.isfinite(other.values[NEW]).all()
+
+
+def test_they_are_saved_and_explained(launches, model, tmp_path):
+    model.save(tmp_path / "m")
+    again = load(tmp_path / "m")
+    np.testing.assert_array_equal(again.predict(launches, [LAST]).values, model.predict(launches, [LAST]).values)
+    asked = [NEW[1], 0, NEW[0]]
+    cases = again.cases(launches, LAST, asked, most=3)
+    assert cases.equals(model.cases(launches, LAST, asked, most=3))
+    assert list(dict.fromkeys(cases["item"])) == [f"item-{place:02d}" for place in asked]
+    starts = dict(zip(launches.series["item"], launches.start, strict=True))
+    kinds = dict(zip(launches.series["item"], launches.series["kind"], strict=True))
+    for place, kind in zip(NEW, KIND, strict=True):
+        mine = cases.filter(item=f"item-{place:02d}", lead=5, span=1)
+        assert len(mine) > 3
+        assert {kinds[item] for item in mine["case_item"]} == {kind}
+        ages = [launches.frequency.to_period(date) - starts[item] for item, date in mine["case_item", "first"].rows()]
+        assert set(ages) <= {0, 5}
+    assert set(cases.filter(item="item-00")["case_item"]) & {f"item-{k:02d}" for k in range(N_OLD)}
