@@ -100,11 +100,11 @@ def _every(first: int, n: int, step: int) -> tuple[int, ...]:
 
 def _sets() -> dict[str, DataSet]:
     day, week = m5_data.DAY, 2036  # of 2009-01-14, the first week of Breakfast at the Frat
-    shop = int(day.to_period("2011-05-27"))
+    shop = int(day.to_period("2011-03-25"))
     return {
         "m5": DataSet(
-            "M5, daily", m5_data.FOLDER, lambda: m5_data.with_events(m5_data.products()), 28, m5_data.period(1247),
-            _every(m5_data.period(1247), 4, 7), _every(m5_data.period(1296), 4, 7),
+            "M5, daily", m5_data.FOLDER, lambda: m5_data.with_events(m5_data.products()), 28, m5_data.period(729),
+            _every(m5_data.period(729), 4, 7), _every(m5_data.period(778), 8, 7),
             {"patchwork": {"group": "department"}},
             {"seasonal-naive": 2, "season-profile": 2, "patchwork": 45, "forest-point": 50, "sqrf": 25, "rnn-point": 20,
              "rnn-distribution": 25, "mq-fnn": 40, "mq-rnn": 60, "mq-cnn": 100, "mqtransformer": 75, "lightgbm": 60,
@@ -112,7 +112,7 @@ def _sets() -> dict[str, DataSet]:
         ),
         "frat": DataSet(
             "Breakfast at the Frat, weekly", weekly_data.FRAT, lambda: weekly_data.panel_of("frat", weekly_data.FRAT),
-            8, week + 68, _every(week + 68, 4, 1), _every(week + 79, 6, 2),
+            8, week + 42, _every(week + 42, 4, 1), _every(week + 53, 8, 1),
             {"patchwork": {"group": "category"}, "season-profile": {"window": 26}, "sqrf": TWO_STAGE,
              "mq-fnn": WEEKLY_NET, "mq-rnn": WEEKLY_NET, "mq-cnn": WEEKLY_NET | FREE | {"steps": 2_000},
              "mqtransformer": WEEKLY_NET | {"align": "dates", "steps": 900}},
