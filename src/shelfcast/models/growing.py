@@ -24,7 +24,7 @@ _BLOCK = 2048  # rows of features that are held at once
 # a forecast by few of the trees scatters less than one by all: levels learned from it would be too far out
 _FEWEST_TREES, _MOST_SEEN = 2, 0.9  # trees of each forest that have not seen an item; share of items that a tree sees
 LAUNCHED_ITEMS = 100  # that have to have been launched before launches have trees of their own
-_LAUNCH_ROWS, _LAUNCH_LEAF, _LAUNCH_KEPT = 20_000, 0.015, 100  # rows at most, share of them in a leaf, rows it keeps
+_LAUNCH_ROWS, _LAUNCH_LEAF, _LAUNCH_KEPT = 12_000, 0.015, 100  # rows at most, share of them in a leaf, rows it keeps
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def launch_forest(
 ) -> Forest | None:  # fmt: skip
     """Trees for products without history; None where fewer than `LAUNCHED_ITEMS` items were launched.
 
-    They are grown on units, of rows from just before each launch that was watched; `item` (N,) of each series.
+    They split on the log of units, and keep units, of rows from just before watched launches; `item` (N,) of each.
     """
     places, first = openings(panel, leads, span)
     if len(np.unique(item[places])) < LAUNCHED_ITEMS:
@@ -94,7 +94,8 @@ def launch_forest(
     made = replace(made, rows=replace(made.rows, series=places[made.rows.series]))
     leaf = max(round(_LAUNCH_LEAF * len(made.rows)), growth.min_leaf)
     growth = replace(growth, min_leaf=leaf, n_kept=_LAUNCH_KEPT, row_share=1.0)
-    return _Plan(made.table, made.target, growth, seed, False).grown(made, item[made.rows.series])
+    trees = grow_trees(made.table, np.log1p(made.target), item[made.rows.series], growth, seed)
+    return Forest(trees, Leaves.of(trees, made.target, made.rows), False)
 
 
 def _level_map(
