@@ -1,6 +1,9 @@
 """Trees for what has no history: what they learn from, whom they answer, and that nobody else notices."""
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 
 from shelfcast.horizons import Horizon
@@ -8,9 +11,9 @@ from shelfcast.models import growing
 from shelfcast.models.drawing import draw_openings, openings
 from shelfcast.models.forest import QuantileForest
 from shelfcast.models.table import load
-from shop import panel_of
+from shop import panel_of, rewritten_after
 
-HORIZONS = (Horizon(0), Horizon(5), Horizon(0, 7))
+HORIZONS, LEVELS = (Horizon(0), Horizon(5), Horizon(0, 7)), (0.1, 0.5, 0.9)
 SMALL = {"n_rows": 4_000, "n_trees": 12, "min_leaf": 10}
 KIND = {"large": 40.0, "small": 2.0}
 N_OLD, N_LAUNCHED, LAST = 20, 130, 299
@@ -18,36 +21,42 @@ NEW = [N_OLD + N_LAUNCHED, N_OLD + N_LAUNCHED + 1]  # a large one and a small on
 
 
 @pytest.fixture(scope="module")
-def launches():
+def whole():
     """Old products that sell 9 a period, launches of two kinds from period 60 on, and one new product of each kind."""
     rng = np.random.default_rng(3)
     starts = [0] * N_OLD + rng.integers(60, 280, N_LAUNCHED).tolist() + [LAST + 1] * 2
     kinds = ["small"] * N_OLD + [("large", "small")[k % 2] for k in range(N_LAUNCHED)] + ["large", "small"]
     means = [9.0] * N_OLD + [KIND[kind] for kind in kinds[N_OLD:]]
     rows = [rng.poisson(mean, LAST + 20 - start) for mean, start in zip(means, starts, strict=True)]
-    panel = panel_of(rows, starts=starts, static={"kind": kinds})
-    return panel.as_of(LAST)
+    return panel_of(rows, starts=starts, static={"kind": kinds})
+
+
+@pytest.fixture(scope="module")
+def launches(whole):
+    return whole.as_of(LAST)
 
 
 @pytest.fixture(scope="module")
 def model(launches):
-    return QuantileForest(HORIZONS, (0.1, 0.5, 0.9), **SMALL).fit(launches)
+    return QuantileForest(HORIZONS, LEVELS, **SMALL).fit(launches)
 
 
 def test_openings_are_first_periods_of_watched_launches(launches):
-    places, first = openings(launches, np.array([0, 5]), 7)
-    assert places.min() == N_OLD
-    assert places.max() < min(NEW)
+    leads = np.array([0, 5])
+    drawn = draw_openings(launches, leads, 7, 150, np.random.default_rng(0))
+    assert 100 < len(drawn) <= 150
+    assert (drawn.origin == launches.start[drawn.series] - 1).all()
+    assert (drawn.origin + drawn.lead + drawn.span <= LAST).all()
+    assert len(set(zip(drawn.series, drawn.lead, strict=True))) == len(drawn)
+    assert drawn.series.min() == N_OLD
+    places, first, rows = openings(launches, drawn)
     assert first.lengths.max() == 12
+    np.testing.assert_array_equal(places[rows.series], drawn.series)
     for k, place in enumerate(places):
         begin = launches.indptr[place]
         np.testing.assert_array_equal(
             first.demand[first.indptr[k] : first.indptr[k + 1]], launches.demand[begin : begin + first.lengths[k]]
         )
-    rows = draw_openings(first, np.array([0, 5]), 7, 150, np.random.default_rng(0))
-    assert 100 < len(rows) <= 150
-    assert (rows.origin == first.start[rows.series] - 1).all()
-    assert (rows.origin + rows.lead + rows.span <= LAST).all()
 
 
 def test_new_products_sell_what_launches_of_their_kind_sold(launches, model):
@@ -61,19 +70,23 @@ def test_new_products_sell_what_launches_of_their_kind_sold(launches, model):
     assert (made.mean[NEW[0]] > 8 * made.mean[NEW[1]]).all()
 
 
-def test_no_launch_after_the_cut_moves_them(launches, model):
-    """Demand of the new products themselves, later, is not read."""
-    assert (model.strata_[1].launches.leaves.series < min(NEW)).all()
-    origin = model.strata_[1].launches.leaves.origin
-    assert (origin == launches.start[model.strata_[1].launches.leaves.series] - 1).all()
+def test_what_is_sold_later_moves_nothing(whole, launches, model):
+    """Demand after the cut is rewritten, before it is hidden: every forecast stays."""
+    later = rewritten_after(whole, LAST)
+    assert not np.array_equal(later.demand, whole.demand)
+    again = QuantileForest(HORIZONS, LEVELS, **SMALL).fit(later.as_of(LAST))
+    np.testing.assert_array_equal(again.predict(launches, [LAST]).values, model.predict(launches, [LAST]).values)
+    learned = model.strata_[1].launches.leaves
+    assert (learned.origin == launches.start[learned.series] - 1).all()
 
 
 def test_products_with_history_do_not_notice(launches, model, monkeypatch):
     monkeypatch.setattr(growing, "LAUNCHED_ITEMS", N_LAUNCHED + 1)
-    without = QuantileForest(HORIZONS, (0.1, 0.5, 0.9), **SMALL).fit(launches)
+    without = QuantileForest(HORIZONS, LEVELS, **SMALL).fit(launches)
     assert all(stratum.launches is None for stratum in without.strata_.values())
     one, other = (each.predict(launches, [LAST]) for each in (model, without))
     np.testing.assert_array_equal(one.values[: NEW[0]], other.values[: NEW[0]])
+    np.testing.assert_array_equal(one.mean[: NEW[0]], other.mean[: NEW[0]])
     assert not np.array_equal(one.values[NEW], other.values[NEW])
     assert np.isfinite(other.values[NEW]).all()
 
@@ -95,3 +108,34 @@ def test_they_are_saved_and_explained(launches, model, tmp_path):
         ages = [launches.frequency.to_period(date) - starts[item] for item, date in mine["case_item", "first"].rows()]
         assert set(ages) <= {0, 5}
     assert set(cases.filter(item="item-00")["case_item"]) & {f"item-{k:02d}" for k in range(N_OLD)}
+
+
+def test_too_few_launches_have_no_trees_of_their_own(launches):
+    """Nor have those whose first periods were not seen, and those of items that were sold before."""
+
+    def without(panel, **settings):
+        fitted = QuantileForest(HORIZONS, LEVELS, **SMALL | settings).fit(panel)
+        assert np.isfinite(fitted.predict(panel, [LAST]).values).all()
+        return fitted.strata_[1].launches is None
+
+    assert not without(launches)
+    assert without(launches.take(np.r_[:N_OLD, N_OLD : N_OLD + 99, NEW]))
+    assert without(launches, n_rows=90)
+    unseen = launches.observed.copy()
+    for begin in launches.indptr[N_OLD + 3 : NEW[0]]:
+        unseen[begin : begin + 6] = False
+    assert without(replace(launches, observed=unseen))
+    olds = [f"item-{k % N_OLD:02d}" for k in range(launches.n_series)]
+    shops = [f"shop-{k // N_OLD}" for k in range(launches.n_series)]
+    series = launches.series.with_columns(item=pl.Series(olds), location=pl.Series(shops)).select(
+        "item", "location", "kind"
+    )
+    assert without(replace(launches, series=series))
+
+
+def test_two_stages_have_them_too(launches, model):
+    """They read no expected units, and are the same trees."""
+    both = QuantileForest(HORIZONS, LEVELS, two_stage=True, **SMALL).fit(launches)
+    one, other = (each.predict(launches, [LAST]).values for each in (model, both))
+    np.testing.assert_array_equal(one[NEW], other[NEW])
+    assert not np.array_equal(one[: NEW[0]], other[: NEW[0]])

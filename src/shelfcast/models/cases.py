@@ -29,7 +29,7 @@ class Cases:
     series : (R,) place of the forecast series among those asked for. lead, span : (R,) its horizon.
     place : (R,) series of the case, a place in the panel of training. first : (R,) first period of the case.
     weight, total : (R,) share of the forecast that is this case, and that are all cases of its series.
-    units : (R,) its demand, at this forecast's size.
+    units : (R,) its demand, at this forecast's size; as it was, where trees of launches answer.
     """
 
     series: Ints

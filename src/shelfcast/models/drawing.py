@@ -113,6 +113,11 @@ def _chances(panel: Panel, begins: Ints, quarter: int, there: NDArray[np.bool_])
         year.append(worth(begin))
 
 
+def watched(panel: Panel) -> NDArray[np.bool_]:
+    """(N,) whether the launch of a series was watched."""
+    return launched(panel, _window(panel))
+
+
 def _window(panel: Panel) -> int:
     """Periods after which the data have settled."""
     return WINDOWS[panel.frequency.unit][1]
@@ -122,7 +127,7 @@ def _from_launches(
     panel: Panel, leads: Ints, span: int, n: int, rng: np.random.Generator
 ) -> tuple[Ints, Ints, Ints]:  # fmt: skip
     """Half just before the first period of a launched series, half in the periods after it."""
-    places = np.flatnonzero(launched(panel, _window(panel)))
+    places = np.flatnonzero(watched(panel))
     if not len(places):
         none = np.zeros(0, dtype=np.int64)
         return none, none, none
@@ -134,20 +139,23 @@ def _from_launches(
     return series[kept], origin[kept], lead[kept]
 
 
-def openings(panel: Panel, leads: Ints, span: int) -> tuple[Ints, Panel]:
-    """Places of series whose launch was watched, and their first periods as a panel: as long as the horizons reach."""
-    begun = panel.start + int(leads.min()) + span - 1 <= panel.last
-    places = np.flatnonzero(launched(panel, _window(panel)) & begun)
-    return places, _first_periods(panel.take(places), int(leads.max()) + span)
-
-
 def draw_openings(panel: Panel, leads: Ints, span: int, n_rows: int, rng: np.random.Generator) -> Rows:
-    """At most `n_rows` rows of a panel of openings, each from just before its series began."""
-    every = panel.n_series * len(leads)
-    series, k = np.divmod(np.sort(rng.choice(every, min(n_rows, every), replace=False, shuffle=False)), len(leads))
-    origin, lead = panel.start[series].astype(np.int64) - 1, leads[k]
+    """At most `n_rows` rows, each from just before the first period of a series whose launch was watched."""
+    begun = panel.start + int(leads.min()) + span - 1 <= panel.last
+    places = np.flatnonzero(watched(panel) & begun)
+    every = len(places) * len(leads)
+    at, k = np.divmod(np.sort(rng.choice(every, min(n_rows, every), replace=False, shuffle=False)), len(leads))
+    series, lead = places[at], leads[k]
+    origin = panel.start[series].astype(np.int64) - 1
     rows = Rows(series, origin, lead, np.full(len(series), span, dtype=np.int64))
     return rows.at(origin + lead + span <= panel.last)
+
+
+def openings(panel: Panel, rows: Rows) -> tuple[Ints, Panel, Rows]:
+    """The series that rows are of (places), their first periods as a panel, and the rows with places in that."""
+    series, places = np.unique(rows.series, return_inverse=True)
+    n_periods = int((rows.lead + rows.span).max(initial=0))
+    return series, _first_periods(panel.take(series), n_periods), replace(rows, series=places)
 
 
 def _first_periods(panel: Panel, n_periods: int) -> Panel:

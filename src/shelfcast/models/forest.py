@@ -46,9 +46,10 @@ class QuantileForest:
 
     Parameters
     ----------
-    n_rows : training rows drawn, at most; memory and time follow it, not the panel.
-    n_trees, min_leaf, n_kept : trees of each span, rows of the smallest leaf, rows that a leaf keeps.
-    item_share, feature_share, row_share : of items, of features, and of the rows of its items that one tree sees.
+    n_rows : training rows drawn, at most; memory and time follow it, not the panel. Launches have 12,000 of their own.
+    n_trees, min_leaf, n_kept : trees of each span, rows of the smallest leaf, rows that a leaf keeps (of launches 100).
+    item_share, feature_share, row_share : of items, of features, and of the rows of its items (of launches all) that
+        one tree sees.
         Levels are learned out of bag where a tree sees at most 0.9 of items and two or more have not seen an item.
     two_stage : whether a boosted mean comes first: all trees read what it expects, and half of them keep what
         scatters around it, the other half what scatters around the scale.
@@ -222,8 +223,8 @@ class QuantileForest:
         -------
         The keys, `lead` and `span` of the forecast; `case_` keys, `first` and `last` period label of the case; its
         `weight` in the forecast, 0 .. 1, and the `series_weight` of all cases of its series; `units` of demand that it
-        stands for, at the size of the product forecast. With a `launch_group`, weights of what has no history are those
-        in the forest's half.
+        stands for, at the size of the product forecast (as it was, by trees of launches). With a `launch_group`, the
+        weights of what has no history are those in the forest's half.
         """
         if self.features_ is None or self.series_ is None:
             raise NotFittedError(f"'{self.name}' has not been fitted; there is nothing to explain.")

@@ -13,7 +13,7 @@ from shelfcast.data.features import Features
 from shelfcast.data.panel import Panel
 from shelfcast.models.binning import Table
 from shelfcast.models.boosting import held_out_mean
-from shelfcast.models.drawing import Training, draw_openings, openings, training_table
+from shelfcast.models.drawing import Training, draw_openings, openings, training_table, watched
 from shelfcast.models.leaves import Leaves
 from shelfcast.models.level_map import SAMPLE, LevelMap
 from shelfcast.models.stratum import Forest, Stratum, log_units
@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 _BLOCK = 2048  # rows of features that are held at once
 # a forecast by few of the trees scatters less than one by all: levels learned from it would be too far out
 _FEWEST_TREES, _MOST_SEEN = 2, 0.9  # trees of each forest that have not seen an item; share of items that a tree sees
-LAUNCHED_ITEMS = 100  # that have to have been launched before launches have trees of their own
+LAUNCHED_ITEMS = 100  # new ones that have to have been launched before launches have trees of their own
 _LAUNCH_ROWS, _LAUNCH_LEAF, _LAUNCH_KEPT = 12_000, 0.015, 100  # rows at most, share of them in a leaf, rows it keeps
 
 
@@ -79,23 +79,26 @@ def grown_stratum(
 def launch_forest(
     panel: Panel, features: Features, item: Ints, leads: Ints, span: int, n_rows: int, growth: Growth, seed: int
 ) -> Forest | None:  # fmt: skip
-    """Trees for products without history; None where fewer than `LAUNCHED_ITEMS` items were launched.
+    """Trees for products without history; None where fewer than `LAUNCHED_ITEMS` items have rows to learn from.
 
     They split on the log of units, and keep units, of rows from just before watched launches; `item` (N,) of each.
+    An item that was sold before the panel watched is not counted: a new shop is not a hundred new products.
     """
-    places, first = openings(panel, leads, span)
-    if len(np.unique(item[places])) < LAUNCHED_ITEMS:
-        return None
     rng = np.random.default_rng([seed, span])
-    rows = draw_openings(first, leads, span, min(n_rows, _LAUNCH_ROWS), rng)
-    made = training_table(first, features, rows, rng)
-    if not len(made.rows):
+    drawn = draw_openings(panel, leads, span, min(n_rows, _LAUNCH_ROWS), rng)
+    old = item[(panel.lengths > 0) & ~watched(panel)]
+    if len(np.setdiff1d(item[drawn.series], old)) < LAUNCHED_ITEMS:
         return None
-    made = replace(made, rows=replace(made.rows, series=places[made.rows.series]))
-    leaf = max(round(_LAUNCH_LEAF * len(made.rows)), growth.min_leaf)
+    series, first, rows = openings(panel, drawn)
+    made = training_table(first, features, rows, rng)
+    rows = replace(made.rows, series=series[made.rows.series])
+    if len(np.setdiff1d(item[rows.series], old)) < LAUNCHED_ITEMS:
+        return None
+    leaf = max(round(_LAUNCH_LEAF * len(rows)), growth.min_leaf)
     growth = replace(growth, min_leaf=leaf, n_kept=_LAUNCH_KEPT, row_share=1.0)
-    trees = grow_trees(made.table, np.log1p(made.target), item[made.rows.series], growth, seed)
-    return Forest(trees, Leaves.of(trees, made.target, made.rows), False)
+    bagged = np.unique(item[rows.series], return_inverse=True)[1]
+    trees = grow_trees(made.table, np.log1p(made.target), bagged, growth, seed)
+    return Forest(trees, Leaves.of(trees, made.target, rows), False)
 
 
 def _level_map(
