@@ -226,6 +226,17 @@ def test_a_column_joins_a_table_behind_the_others():
     assert np.array_equal(joined.indptr, whole.indptr)
 
 
+def test_a_table_without_some_features_keeps_the_numbers_of_the_rest():
+    values = np.random.default_rng(5).normal(size=(200, 4)).astype(np.float32)
+    values[np.random.default_rng(7).random(values.shape) < 0.3] = np.nan
+    table, kept = table_of(values), np.array([True, False, False, True])
+    few = table.keeping(kept)
+    rows = np.arange(200)
+    np.testing.assert_array_equal(few.values(rows)[:, kept], table.values(rows)[:, kept])
+    assert np.isnan(few.values(rows)[:, ~kept]).all()
+    assert few.bins is table.bins
+
+
 def test_packed_weights_keep_signed_sums_and_weights():
     target, weight = np.array([-2.0, 1.0, 0.5]), np.array([1.0, 2.0, 3.0])
     total = int(pack_weighted(target, weight, 100).sum())

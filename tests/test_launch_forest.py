@@ -76,14 +76,14 @@ def test_what_is_sold_later_moves_nothing(whole, launches, model):
     assert not np.array_equal(later.demand, whole.demand)
     again = QuantileForest(HORIZONS, LEVELS, **SMALL).fit(later.as_of(LAST))
     np.testing.assert_array_equal(again.predict(launches, [LAST]).values, model.predict(launches, [LAST]).values)
-    learned = model.strata_[1].launches.leaves
-    assert (learned.origin == launches.start[learned.series] - 1).all()
+    for forest in model.strata_[1].launches:
+        assert (forest.leaves.origin == launches.start[forest.leaves.series] - 1).all()
 
 
 def test_products_with_history_do_not_notice(launches, model, monkeypatch):
     monkeypatch.setattr(growing, "LAUNCHED_ITEMS", N_LAUNCHED + 1)
     without = QuantileForest(HORIZONS, LEVELS, **SMALL).fit(launches)
-    assert all(stratum.launches is None for stratum in without.strata_.values())
+    assert all(not stratum.launches for stratum in without.strata_.values())
     one, other = (each.predict(launches, [LAST]) for each in (model, without))
     np.testing.assert_array_equal(one.values[: NEW[0]], other.values[: NEW[0]])
     np.testing.assert_array_equal(one.mean[: NEW[0]], other.mean[: NEW[0]])
@@ -116,7 +116,7 @@ def test_too_few_launches_have_no_trees_of_their_own(launches):
     def without(panel, **settings):
         fitted = QuantileForest(HORIZONS, LEVELS, **SMALL | settings).fit(panel)
         assert np.isfinite(fitted.predict(panel, [LAST]).values).all()
-        return fitted.strata_[1].launches is None
+        return not fitted.strata_[1].launches
 
     assert not without(launches)
     assert without(launches.take(np.r_[:N_OLD, N_OLD : N_OLD + 99, NEW]))
@@ -139,3 +139,13 @@ def test_two_stages_have_them_too(launches, model):
     one, other = (each.predict(launches, [LAST]).values for each in (model, both))
     np.testing.assert_array_equal(one[NEW], other[NEW])
     assert not np.array_equal(one[: NEW[0]], other[: NEW[0]])
+
+
+def test_half_of_the_trees_read_what_does_not_change_with_dates(model):
+    every, lasting = model.strata_[1].launches
+    assert (every.trees.n_trees, lasting.trees.n_trees) == (6, 6)
+    names = np.array(model.features_.names)
+    read, few = (set(names[np.flatnonzero(f.trees.importance(len(names)))].tolist()) for f in (every, lasting))
+    assert few <= {"kind rank", "lead", "span", "age at target", "place in season"}
+    assert "kind rank" in few
+    assert read - few

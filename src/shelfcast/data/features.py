@@ -114,6 +114,16 @@ class Features:
         """All features, those of the state first."""
         return self.state_names + self.ahead_names
 
+    @cached_property
+    def lasting(self) -> NDArray[np.bool_]:
+        """(F,) features that do not change with the date of the origin: what a product is, and the target in its life.
+
+        The place in the season is one where the season is shorter than a year.
+        """
+        ranks = [f"{g.column} rank" for g in self.groups if g.is_wide]
+        season = ["place in season"] if self.frequency.season < 0.9 * self.frequency.year else []
+        return np.isin(self.names, [*ranks, *self.numbers, "lead", "span", "age at target", *season])
+
     @property
     def n_state(self) -> int:
         """Number of features of the state."""

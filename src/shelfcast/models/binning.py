@@ -122,6 +122,12 @@ class Table:
         cells[last] = own.cells(values[:, None])[0] + self.bins.n_bins
         return Table(bins, cells, indptr)
 
+    def keeping(self, features: NDArray[np.bool_]) -> "Table":
+        """A table in which the other features, (F,) false, are absent everywhere."""
+        kept = features[np.searchsorted(self.bins.starts, np.arange(self.bins.n_bins), side="right") - 1][self.cells]
+        before = np.concatenate(([0], np.cumsum(kept)))
+        return Table(self.bins, self.cells[kept], before[self.indptr])
+
     def values(self, rows: Ints) -> Floats:
         """(J, F) features of some rows, each as the upper edge of its bin: a tree sends it where it sends the row."""
         out = np.full((len(rows), self.bins.n_features), np.nan, dtype=np.float32)

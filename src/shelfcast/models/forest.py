@@ -125,7 +125,7 @@ class QuantileForest:
     def fit(self, panel: Panel, *, seed: int = 0) -> Self:
         """Draw rows, bin their features and grow the trees of each span."""
         from shelfcast.models.drawing import draw_rows, training_table
-        from shelfcast.models.growing import grown_stratum, launch_forest
+        from shelfcast.models.growing import grown_stratum, launch_forests
 
         if self.launch_group is not None:
             self.launches_ = LaunchProfile.learn(panel, self.horizons, self.levels, self.launch_group)
@@ -141,7 +141,7 @@ class QuantileForest:
             block = round(panel.frequency.year / 4) if self.two_stage else None
             grown = grown_stratum(made, span, items[made.rows.series], self._growth, block, seed, rng)
             n_rows = self._budget()[span]
-            launches = launch_forest(panel, features, items, leads, span, n_rows, self._growth, seed)
+            launches = launch_forests(panel, features, items, leads, span, n_rows, self._growth, seed)
             strata[span] = replace(grown, launches=launches)
         self.features_, self.strata_, self.series_ = features, strata, panel.series.select(panel.keys)
         return self

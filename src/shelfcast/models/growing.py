@@ -76,29 +76,34 @@ def grown_stratum(
     return replace(stratum, level_map=_level_map(stratum, made, item, [plan.unseen(item) for plan in plans], rng))
 
 
-def launch_forest(
+def launch_forests(
     panel: Panel, features: Features, item: Ints, leads: Ints, span: int, n_rows: int, growth: Growth, seed: int
-) -> Forest | None:  # fmt: skip
-    """Trees for products without history; None where fewer than `LAUNCHED_ITEMS` items have rows to learn from.
+) -> tuple[Forest, ...]:  # fmt: skip
+    """Trees for products without history; none where fewer than `LAUNCHED_ITEMS` items have rows to learn from.
 
     They split on the log of units, and keep units, of rows from just before watched launches; `item` (N,) of each.
-    An item that was sold before the panel watched is not counted: a new shop is not a hundred new products.
+    Half of them read only what does not change with dates: few launches fall on one date, and trees that tell dates
+    apart learn what happened to be launched. An item sold before the panel watched is not counted: a new shop is not a
+    hundred new products.
     """
     rng = np.random.default_rng([seed, span])
     drawn = draw_openings(panel, leads, span, min(n_rows, _LAUNCH_ROWS), rng)
     old = item[(panel.lengths > 0) & ~watched(panel)]
     if len(np.setdiff1d(item[drawn.series], old)) < LAUNCHED_ITEMS:
-        return None
+        return ()
     series, first, rows = openings(panel, drawn)
     made = training_table(first, features, rows, rng)
     rows = replace(made.rows, series=series[made.rows.series])
     if len(np.setdiff1d(item[rows.series], old)) < LAUNCHED_ITEMS:
-        return None
-    leaf = max(round(_LAUNCH_LEAF * len(rows)), growth.min_leaf)
-    growth = replace(growth, min_leaf=leaf, n_kept=_LAUNCH_KEPT, row_share=1.0)
+        return ()
+    leaf, half = max(round(_LAUNCH_LEAF * len(rows)), growth.min_leaf), growth.n_trees // 2
+    growth = replace(growth, n_trees=growth.n_trees - half, min_leaf=leaf, n_kept=_LAUNCH_KEPT, row_share=1.0)
+    plans = [(made.table, growth)]
+    if half:
+        plans.append((made.table.keeping(features.lasting), replace(growth, n_trees=half, feature_share=1.0)))
     bagged = np.unique(item[rows.series], return_inverse=True)[1]
-    trees = grow_trees(made.table, np.log1p(made.target), bagged, growth, seed)
-    return Forest(trees, Leaves.of(trees, made.target, rows), False)
+    grown = [grow_trees(table, np.log1p(made.target), bagged, how, seed + k) for k, (table, how) in enumerate(plans)]
+    return tuple(Forest(trees, Leaves.of(trees, made.target, rows), False) for trees in grown)
 
 
 def _level_map(

@@ -44,15 +44,15 @@ class Forest:
 class Stratum:
     """The forests of one span, whose quantiles are averaged level by level, and with two stages the expected mean.
 
-    `level_map` says which levels they are asked for; without it, those that are wanted. `launches` answers for products
-    without history, in units; without it, the forests do.
+    `level_map` says which levels they are asked for; without it, those that are wanted. `launches` answer for products
+    without history, in units; without them, the forests do.
     """
 
     span: int
     forests: tuple[Forest, ...]
     mean: Mean | None = None
     level_map: LevelMap | None = None
-    launches: Forest | None = None
+    launches: tuple[Forest, ...] = ()
 
     def quantiles(
         self, features: NDArray[np.float32], levels: tuple[float, ...], size: NDArray[np.float32],
@@ -78,8 +78,8 @@ class Stratum:
         self, features: NDArray[np.float32], size: NDArray[Any], is_new: bool
     ) -> tuple[tuple[Forest, ...], NDArray[np.float32], list[NDArray[np.float32]]]:
         """The forests that rows (J, F) are answered by, what those read, and what 1 in a leaf of each is worth."""
-        if is_new and self.launches is not None:
-            return (self.launches,), features, [np.ones(len(features), dtype=np.float32)]
+        if is_new and self.launches:
+            return self.launches, features, [np.ones(len(features), dtype=np.float32) for _ in self.launches]
         return (self.forests, *self.seen(features, size))
 
     def out_of_bag(
@@ -112,9 +112,11 @@ class Stratum:
         """Write one file of arrays."""
         members = self.mean.members if self.mean else ()
         arrays: dict[str, Any] = {
-            f"forest{k}_{name}": each for k, f in enumerate(self.forests) for name, each in f.arrays().items()
+            f"{kind}{k}_{name}": each
+            for kind, forests in (("forest", self.forests), ("launch", self.launches))
+            for k, forest in enumerate(forests)
+            for name, each in forest.arrays().items()
         }
-        arrays |= {f"launches_{name}": each for name, each in self.launches.arrays().items()} if self.launches else {}
         arrays |= {f"map_{name}": each for name, each in self.level_map.arrays().items()} if self.level_map else {}
         arrays |= {f"mean{k}_{name}": each for k, m in enumerate(members) for name, each in m.arrays().items()}
         np.savez(path, **arrays)
@@ -132,7 +134,7 @@ class Stratum:
         if not forests:
             raise ValueError("no forest in it")
         level_map = LevelMap(**parts["map"]) if "map" in parts else None
-        launches = Forest.of(parts["launches"]) if "launches" in parts else None
+        launches = tuple(Forest.of(part) for name, part in parts.items() if name.startswith("launch"))
         return cls(span, forests, Mean(members) if members else None, level_map, launches)
 
 
