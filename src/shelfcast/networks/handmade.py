@@ -20,6 +20,7 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 _CLIP = 6.0
 _SERIES, _ORIGINS = 256, 16  # whose features tell centres and spreads
+_EARLY = 0.85  # of the history: what is there only after it is too new to have been learned
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class HandMade:
     ----------
     features : what they need beside a panel.
     horizons : K horizons.
-    centre, spread : (F,) mean and standard deviation of signed logs, those of the state first.
+    centre, spread : (F,) mean and standard deviation of signed logs, those of the state first; a spread is infinite
+        where nothing was to be learned, so that the feature is 0 whatever comes later.
     """
 
     features: Features
@@ -51,10 +53,10 @@ class HandMade:
         share = np.arange(_ORIGINS) / _ORIGINS
         origins = piece.start.astype(np.int64)[:, None] + (piece.lengths[:, None] * share).astype(np.int64)
         state, ahead = made.read(piece, made.dates(panel), origins, None)
-        rows = [x.reshape(-1, x.shape[-1]).astype(np.float64) for x in (state, ahead)]
-        centre = np.concatenate([x.mean(axis=0) for x in rows])
-        spread = np.concatenate([x.std(axis=0) for x in rows])
-        spread = np.where(spread > 1e-4 * (np.abs(centre) + 1), spread, 1.0)
+        early = (origins - panel.first <= _EARLY * (panel.last - panel.first)).reshape(-1)
+        centre, spread = (
+            np.concatenate(parts) for parts in zip(*(_spread(x, early) for x in (state, ahead)), strict=True)
+        )
         return cls(features, horizons, centre.astype(np.float32), spread.astype(np.float32))
 
     @property
@@ -109,16 +111,29 @@ class HandMade:
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the features' files; returns what a model's JSON must hold."""
         self.features.save(folder)
-        return {"centre": self.centre.tolist(), "spread": self.spread.tolist()}
+        spread = [float(x) if np.isfinite(x) else None for x in self.spread]  # JSON knows no infinity
+        return {"centre": self.centre.tolist(), "spread": spread}
 
     @classmethod
     def load(cls, folder: Path, horizons: tuple[Horizon, ...], stored: dict[str, Any]) -> Self:
         """Inverse of `save`; raises what reading raises where the files are not whole."""
-        centre, spread = (np.array(stored[name], dtype=np.float32) for name in ("centre", "spread"))
+        centre = np.array(stored["centre"], dtype=np.float32)
+        spread = np.array([np.inf if x is None else x for x in stored["spread"]], dtype=np.float32)
         made = cls(Features.load(folder), horizons, centre, spread)
         if len(centre) != len(_kept(made.features)) + 1:
             raise ValueError("centres of other features")
         return made
+
+
+def _spread(values: Floats, early: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation (F,) of rows (N, O, .., F); infinite where every row of `early` (N * O,) is absent.
+
+    What was absent for a year, as demand a year ago is, would meet weights that no training has moved when it comes.
+    """
+    rows = values.astype(np.float64).reshape(len(early), -1, values.shape[-1])
+    centre, spread = rows.mean(axis=(0, 1)), rows.std(axis=(0, 1))
+    spread = np.where(spread > 1e-4 * (np.abs(centre) + 1), spread, 1.0)
+    return centre, np.where((rows[early] != 0).any(axis=(0, 1)), spread, np.inf)
 
 
 def _kept(features: Features) -> Ints:
