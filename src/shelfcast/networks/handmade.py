@@ -126,7 +126,7 @@ class HandMade:
 
 
 def _spread(values: Floats, early: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation (F,) of rows (N, O, .., F); infinite where every row of `early` (N * O,) is absent.
+    """Mean and deviation (F,) of rows (N, O, .., F); deviations infinite where all rows of `early` (N * O,) are 0.
 
     What was absent for a year, as demand a year ago is, would meet weights that no training has moved when it comes.
     """
