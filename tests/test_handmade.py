@@ -45,3 +45,16 @@ def test_they_are_stored_in_strict_json(panel, tmp_path):
     again = HandMade.load(tmp_path, made.horizons, json.loads(text))
     np.testing.assert_array_equal(again.spread, made.spread)
     np.testing.assert_array_equal(again.centre, made.centre)
+
+
+@pytest.mark.parametrize("n_old", [0, 1])
+def test_series_that_came_late_are_read_all_the_same(panel, n_old):
+    """All or nearly all of them began when the panel was old: that their features are new tells nothing."""
+    rng = np.random.default_rng(1)
+    rows = [rng.poisson(6, 60) for _ in range(6)] + [np.ones(3)] * n_old
+    late = panel_of(rows, starts=[640] * 6 + [0] * n_old, last=699)
+    made = HandMade.learn(late if n_old else late.take(slice(0, 6)), per_period(7))
+    found = read(made, late.take(slice(0, 6)), 690)
+    for name in ("last observed", "mean of 2nd window", "variation"):
+        assert np.ptp(found[name]) > 0.01, name
+    assert not found["a year ago"].any()

@@ -20,7 +20,8 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 _CLIP = 6.0
 _SERIES, _ORIGINS = 256, 16  # whose features tell centres and spreads
-_EARLY = 0.85  # of the history: what is there only after it is too new to have been learned
+# what is there only after this share of the history, in few of the rows, is too new to have been learned
+_EARLY, _FEW = 0.85, 0.15
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,10 @@ class HandMade:
         share = np.arange(_ORIGINS) / _ORIGINS
         origins = piece.start.astype(np.int64)[:, None] + (piece.lengths[:, None] * share).astype(np.int64)
         state, ahead = made.read(piece, made.dates(panel), origins, None)
-        early = (origins - panel.first <= _EARLY * (panel.last - panel.first)).reshape(-1)
+        seen, ends = origins.reshape(-1), panel.first + _EARLY * (panel.last - panel.first)
         centre, spread = (
-            np.concatenate(parts) for parts in zip(*(_spread(x, early) for x in (state, ahead)), strict=True)
+            np.concatenate(parts)
+            for parts in zip(*(_spread(x, seen <= panel.last, seen <= ends) for x in (state, ahead)), strict=True)
         )
         return cls(features, horizons, centre.astype(np.float32), spread.astype(np.float32))
 
@@ -125,15 +127,20 @@ class HandMade:
         return made
 
 
-def _spread(values: Floats, early: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and deviation (F,) of rows (N, O, .., F); deviations infinite where all rows of `early` (N * O,) are 0.
+def _spread(
+    values: Floats, known: NDArray[np.bool_], early: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation (F,) of rows (N, O, .., F); infinite deviations of what few rows have, and none of `early`.
 
-    What was absent for a year, as demand a year ago is, would meet weights that no training has moved when it comes.
+    What was absent (0) for a year, as demand a year ago is, would meet weights that no training has moved when it
+    comes. `known` and `early` (N * O,): rows up to the panel's last period, and those in the first part of it.
     """
     rows = values.astype(np.float64).reshape(len(early), -1, values.shape[-1])
     centre, spread = rows.mean(axis=(0, 1)), rows.std(axis=(0, 1))
     spread = np.where(spread > 1e-4 * (np.abs(centre) + 1), spread, 1.0)
-    return centre, np.where((rows[early] != 0).any(axis=(0, 1)), spread, np.inf)
+    there = rows != 0
+    share = there[known].mean(axis=(0, 1)) if known.any() else there.mean(axis=(0, 1))
+    return centre, np.where(there[early].any(axis=(0, 1)) | (share > _FEW), spread, np.inf)
 
 
 def _kept(features: Features) -> Ints:
