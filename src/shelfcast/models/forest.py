@@ -49,8 +49,8 @@ class QuantileForest:
     n_rows : training rows drawn, at most; memory and time follow it, not the panel. Launches have 12,000 of their own.
     n_trees, min_leaf, n_kept : trees of each span, rows of the smallest leaf, rows that a leaf keeps (of launches 100).
     item_share, feature_share, row_share : of items, of features, and of the rows of its items (of launches all) that
-        one tree sees.
-        Levels are learned out of bag where a tree sees at most 0.9 of items and two or more have not seen an item.
+        one tree sees. Levels are learned out of bag where it sees at most 0.9 of items, and two trees or more have not
+        seen an item.
     two_stage : whether a boosted mean comes first: all trees read what it expects, and half of them keep what
         scatters around it, the other half what scatters around the scale.
     launch_group : static column; products without any history are answered half by what launches of their group sold
@@ -134,13 +134,13 @@ class QuantileForest:
         items = _items(panel)
         strata: dict[int, Stratum] = {}
         for span, leads in self._leads().items():
-            drawn = draw_rows(panel, leads, span, self._budget()[span], rng)
+            n_rows = self._budget()[span]
+            drawn = draw_rows(panel, leads, span, n_rows, rng)
             made = training_table(panel, features, drawn, rng)
             if not len(made.rows):
                 continue
             block = round(panel.frequency.year / 4) if self.two_stage else None
             grown = grown_stratum(made, span, items[made.rows.series], self._growth, block, seed, rng)
-            n_rows = self._budget()[span]
             launches = launch_forests(panel, features, items, leads, span, n_rows, self._growth, seed)
             strata[span] = replace(grown, launches=launches)
         self.features_, self.strata_, self.series_ = features, strata, panel.series.select(panel.keys)

@@ -89,12 +89,16 @@ def launch_forests(
     rng = np.random.default_rng([seed, span])
     drawn = draw_openings(panel, leads, span, min(n_rows, _LAUNCH_ROWS), rng)
     old = item[(panel.lengths > 0) & ~watched(panel)]
-    if len(np.setdiff1d(item[drawn.series], old)) < LAUNCHED_ITEMS:
+
+    def too_few(places: Ints) -> bool:
+        return len(np.setdiff1d(item[places], old)) < LAUNCHED_ITEMS
+
+    if too_few(drawn.series):
         return ()
     series, first, rows = openings(panel, drawn)
     made = training_table(first, features, rows, rng)
     rows = replace(made.rows, series=series[made.rows.series])
-    if len(np.setdiff1d(item[rows.series], old)) < LAUNCHED_ITEMS:
+    if too_few(rows.series):  # whose targets were observed whole
         return ()
     leaf, half = max(round(_LAUNCH_LEAF * len(rows)), growth.min_leaf), growth.n_trees // 2
     growth = replace(growth, n_trees=growth.n_trees - half, min_leaf=leaf, n_kept=_LAUNCH_KEPT, row_share=1.0)
