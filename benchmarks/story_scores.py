@@ -25,6 +25,7 @@ from story import SETS, Entry, kept, panel_of, path_of
 OVERALL = ("wql", "scaled_pinball", "bias", "revision", "excess_volatility")
 OF_SLICES = ("wql", "pinball", "bias")
 LABELS = ("velocity", "demand_class", "age", "life", "stock", "season", "routed")
+REPAIR_BY = ("velocity", "demand_class")
 N_LARGE = 200  # series of a slice whose coverage is held to three points
 VERSION = hashlib.sha256(json.dumps([OVERALL, OF_SLICES, LABELS, 3]).encode()).hexdigest()[:8]
 
@@ -77,7 +78,7 @@ def _scored(name: str, whole: Forecast, fit: float, predict: float) -> dict[str,
         "losses": np.round(series_losses(test, panel), 4).tolist(), "coverage": _coverage(test, panel),
     }  # fmt: skip
     made["choose_slices"] = {"routed": _slices(choose, panel, "routed")}
-    pairs = walked(whole, panel, by_segment(("velocity", "demand_class"), segments))
+    pairs = walked(whole, panel, by_segment(REPAIR_BY, segments))
     if pairs is not None:
         after = pairs[1].at(data.test).rounded()
         made["repaired"] = _coverage(after, panel) | {"wql": _values(after, panel, ("wql",))["wql"]}

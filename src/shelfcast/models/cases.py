@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from shelfcast.data.features import Features
 from shelfcast.data.panel import Panel
-from shelfcast.models.stratum import Forest, Stratum
+from shelfcast.models.stratum import Forest, Stratum, shares
 
 Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
@@ -79,12 +79,15 @@ def heaviest(
 
 
 def _samples(
-    forest: Forest, features: NDArray[np.float32], size: NDArray[np.float32]
+    forest: Forest, share: float, features: NDArray[np.float32], size: NDArray[np.float32]
 ) -> tuple[Ints, Doubles, Ints, Ints, Doubles]:  # fmt: skip
-    """Row, weight, series, first period and units of everything kept in the leaves that rows (J, F) reach."""
+    """Row, weight, series, first period and units of everything kept in the leaves that rows (J, F) reach.
+
+    Weights of a row sum to `share`, what the forest counts for.
+    """
     leaves, reached = forest.leaves, forest.trees.leaves(features)
     count = leaves.count[reached]
-    weight = 1.0 / np.maximum(count * (count > 0).sum(axis=1, keepdims=True), 1)
+    weight = float(share) / np.maximum(count * (count > 0).sum(axis=1, keepdims=True), 1)
     flat = count.ravel().astype(np.int64)
     ends = np.cumsum(flat)
     sample = np.repeat(leaves.first[reached].ravel() - (ends - flat), flat) + np.arange(int(ends[-1]))
@@ -98,9 +101,9 @@ def _of_rows(
     forests: tuple[Forest, ...], features: NDArray[np.float32], sizes: list[NDArray[np.float32]], most: int
 ) -> tuple[Ints, Ints, Ints, Doubles, Doubles, Doubles]:  # fmt: skip
     """Row, series, first period, weight, its series' weight and units of rows' (J, F) heaviest cases."""
-    kept_by = [_samples(forest, features, size) for forest, size in zip(forests, sizes, strict=True)]
+    asked = zip(forests, shares(forests), sizes, strict=True)
+    kept_by = [_samples(forest, share, features, size) for forest, share, size in asked]
     row, weight, series, target, units = (np.concatenate(columns) for columns in zip(*kept_by, strict=True))
-    weight = weight / len(kept_by)
     low, high = (int(target.min()), int(target.max())) if len(target) else (0, 0)
     width = high - low + 1
     n_series = int(series.max(initial=0)) + 1

@@ -26,7 +26,7 @@ from shelfcast.horizons import Horizon
 from shelfcast.models.base import DEFAULT_LEVELS, Ability, refuse_unknown
 from shelfcast.models.cases import heaviest
 from shelfcast.models.launches import LaunchProfile
-from shelfcast.models.stratum import EXPECTED, Stratum
+from shelfcast.models.stratum import EXPECTED, Stratum, shares
 from shelfcast.models.trees import MOST_ROWS, Growth
 
 Ints = NDArray[np.int64]
@@ -51,8 +51,8 @@ class QuantileForest:
     item_share, feature_share, row_share : of items, of features, and of the rows of its items (of launches all) that
         one tree sees. Levels are learned out of bag where it sees at most 0.9 of items, and two trees or more have not
         seen an item.
-    two_stage : whether a boosted mean comes first: all trees read what it expects, and half of them keep what
-        scatters around it, the other half what scatters around the scale.
+    two_stage : whether a boosted mean comes first: all trees read what it expects, and a third of them keep what
+        scatters around it, the others what scatters around the scale.
     launch_group : static column; products without any history are answered half by what launches of their group sold
         (by everyone's latest demand where nothing was launched).
     """
@@ -247,8 +247,8 @@ class QuantileForest:
             raise NotFittedError(f"'{self.name}' has not been fitted; there is nothing to explain.")
         names = (*self.features_.names, *([EXPECTED] if self.two_stage else []))
         forests = [forest for stratum in self.strata_.values() for forest in stratum.forests]
-        found = [forest.trees.importance(len(names)) for forest in forests]
-        total = np.mean(found, axis=0) if found else np.zeros(len(names))
+        found = np.array([forest.trees.importance(len(names)) for forest in forests])
+        total = shares(tuple(forests)) @ found if forests else np.zeros(len(names))
         return {names[f]: float(total[f]) for f in np.argsort(-total, kind="stable")}
 
     def save(self, folder: Path) -> None:

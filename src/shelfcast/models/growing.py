@@ -23,6 +23,7 @@ Ints = NDArray[np.int64]
 _BLOCK = 2048  # rows of features that are held at once
 # a forecast by few of the trees scatters less than one by all: levels learned from it would be too far out
 _FEWEST_TREES, _MOST_SEEN = 2, 0.9  # trees of each forest that have not seen an item; share of items that a tree sees
+_OVER_MEAN = 3  # one tree in so many keeps targets over the boosted mean, which sometimes errs for all products at once
 LAUNCHED_ITEMS = 100  # new ones that have to have been launched before launches have trees of their own
 _LAUNCH_ROWS, _LAUNCH_LEAF, _LAUNCH_KEPT = 12_000, 0.015, 100  # rows at most, share of them in a leaf, rows it keeps
 
@@ -58,17 +59,17 @@ def grown_stratum(
 ) -> Stratum:  # fmt: skip
     """The forests of one span: with `block` (periods held out together) a boosted mean comes first.
 
-    Then half of the trees keep targets over what it expects, half over their size; all of them read it. Levels are
-    those wanted where hardly a tree has not seen an item.
+    Then a third of the trees keep targets over what it expects, the others over their size; all of them read it.
+    Levels are those wanted where hardly a tree has not seen an item.
     """
     table, target = made.table, made.target / made.size
     plans, mean = [_Plan(table, target, growth, seed, False)], None
     if block is not None:
         mean, expected = held_out_mean(table, target, made.rows.origin + made.rows.lead + 1, block, rng)
         table = table.with_column(log_units(made.size * expected))
-        half = replace(growth, n_trees=growth.n_trees // 2)
-        rest = replace(growth, n_trees=growth.n_trees - half.n_trees)
-        plans = [_Plan(table, target / expected, rest, seed, True), _Plan(table, target, half, seed + 1, False)]
+        some = replace(growth, n_trees=growth.n_trees // _OVER_MEAN)
+        rest = replace(growth, n_trees=growth.n_trees - some.n_trees)
+        plans = [_Plan(table, target / expected, some, seed, True), _Plan(table, target, rest, seed + 1, False)]
     plans = [plan for plan in plans if plan.growth.n_trees]
     stratum = Stratum(span, tuple(plan.grown(made, item) for plan in plans), mean)
     if growth.item_share > _MOST_SEEN or min(plan.n_unseen for plan in plans) < _FEWEST_TREES:

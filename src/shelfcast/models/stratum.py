@@ -40,12 +40,18 @@ class Forest:
         return cls(trees, leaves, bool(file["by_mean"]))
 
 
+def shares(forests: tuple[Forest, ...]) -> NDArray[np.float32]:
+    """(F,) what each forest counts for: its share of all trees."""
+    n_trees = np.array([forest.trees.n_trees for forest in forests], dtype=np.float32)
+    return np.asarray(n_trees / n_trees.sum())
+
+
 @dataclass(frozen=True)
 class Stratum:
     """The forests of one span, whose quantiles are averaged level by level, and with two stages the expected mean.
 
-    `level_map` says which levels they are asked for; without it, those that are wanted. `launches` answer for products
-    without history, in units; without them, the forests do.
+    A forest counts for its share of the trees. `level_map` says which levels they are asked for; without it, those that
+    are wanted. `launches` answer for products without history, in units; without them, the forests do.
     """
 
     span: int
@@ -142,8 +148,7 @@ def _means(
     forests: tuple[Forest, ...], reached: list[NDArray[np.int32]], sizes: list[NDArray[np.float32]]
 ) -> NDArray[np.float32]:  # fmt: skip
     """Means (J,) over forests of the leaves (J, T) reached in each, with units of 1 (J,) in each."""
-    found = [f.leaves.means(at, size) for f, at, size in zip(forests, reached, sizes, strict=True)]
-    return np.asarray(np.mean(found, axis=0), dtype=np.float32)
+    return _averaged(forests, [f.leaves.means(at, size) for f, at, size in zip(forests, reached, sizes, strict=True)])
 
 
 def _quantiles(
@@ -151,5 +156,12 @@ def _quantiles(
     levels: NDArray[np.float32],
 ) -> NDArray[np.float32]:  # fmt: skip
     """Quantiles (J, Q) at levels (J, Q), likewise."""
-    found = [f.leaves.quantiles(at, levels, size) for f, at, size in zip(forests, reached, sizes, strict=True)]
-    return found[0] if len(found) == 1 else np.asarray(np.mean(found, axis=0), dtype=np.float32)
+    said = zip(forests, reached, sizes, strict=True)
+    return _averaged(forests, [f.leaves.quantiles(at, levels, size) for f, at, size in said])
+
+
+def _averaged(forests: tuple[Forest, ...], found: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """What forests say, averaged by their trees."""
+    if len(found) == 1:
+        return found[0]
+    return np.asarray(sum(share * said for share, said in zip(shares(forests), found, strict=True)), dtype=np.float32)
