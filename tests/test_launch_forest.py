@@ -1,5 +1,6 @@
 """Trees for what has no history: what they learn from, whom they answer, and that nobody else notices."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -108,6 +109,17 @@ def test_they_are_saved_and_explained(launches, model, tmp_path):
         ages = [launches.frequency.to_period(date) - starts[item] for item, date in mine["case_item", "first"].rows()]
         assert set(ages) <= {0, 5}
     assert set(cases.filter(item="item-00")["case_item"]) & {f"item-{k:02d}" for k in range(N_OLD)}
+
+
+def test_preflight_tells_their_rows(launches, model):
+    line = model.preflight(launches)
+    stated = int(re.search(r"at most ([\d,]+) of launches", line)[1].replace(",", ""))
+    drawn = sum(
+        len(draw_openings(launches, leads, span, 4_000, np.random.default_rng(0)))
+        for span, leads in ((1, np.array([0, 5])), (7, np.array([0])))
+    )
+    assert drawn <= stated <= 1.1 * drawn
+    assert "of launches" not in model.preflight(launches.take(np.r_[:N_OLD, N_OLD : N_OLD + 99]))
 
 
 def test_too_few_launches_have_no_trees_of_their_own(launches):

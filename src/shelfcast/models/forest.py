@@ -111,13 +111,17 @@ class QuantileForest:
 
     def preflight(self, panel: Panel) -> str:
         """One line before training: rows, features, bytes of the table, and the memory to expect."""
-        features = Features.learn(panel)
+        from shelfcast.models.growing import most_launch_rows
+
+        features, items = Features.learn(panel), _items(panel)
         rows = sum(min(n, int(panel.observed.sum()) * len(self._leads()[s])) for s, n in self._budget().items())
         most = max(self._budget().values())
         table, groups = 2 * most * len(features.names), sum(group.sums.nbytes for group in features.groups)
+        launches = sum(most_launch_rows(panel, items, len(self._leads()[s]), n) for s, n in self._budget().items())
+        more = f" and at most {launches:,} of launches" if launches else ""
         peak = 2 * table + 100 * min(len(panel.demand), _SHARD) + groups
         return (
-            f"{self.name}: {rows:,} rows x {len(features.names)} features, {self.n_trees} trees for each of "
+            f"{self.name}: {rows:,} rows{more} x {len(features.names)} features, {self.n_trees} trees for each of "
             f"{len(self._leads())} spans; table at most {table / 1e6:,.0f} MB, about {peak / 1e6:,.0f} MB at the peak "
             "beside the panel"
         )

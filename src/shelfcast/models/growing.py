@@ -77,6 +77,18 @@ def grown_stratum(
     return replace(stratum, level_map=_level_map(stratum, made, item, [plan.unseen(item) for plan in plans], rng))
 
 
+def most_launch_rows(panel: Panel, item: Ints, n_leads: int, n_rows: int) -> int:
+    """Rows that the trees of launches of one span learn from at most; `item` (N,) of each series."""
+    places = np.flatnonzero(watched(panel))
+    enough = _new_items(panel, item, places) >= LAUNCHED_ITEMS
+    return min(n_rows, _LAUNCH_ROWS, len(places) * n_leads) if enough else 0
+
+
+def _new_items(panel: Panel, item: Ints, places: Ints) -> int:
+    """How many items some series are of that were not sold before the panel watched."""
+    return len(np.setdiff1d(item[places], item[(panel.lengths > 0) & ~watched(panel)]))
+
+
 def launch_forests(
     panel: Panel, features: Features, item: Ints, leads: Ints, span: int, n_rows: int, growth: Growth, seed: int
 ) -> tuple[Forest, ...]:  # fmt: skip
@@ -89,17 +101,12 @@ def launch_forests(
     """
     rng = np.random.default_rng([seed, span])
     drawn = draw_openings(panel, leads, span, min(n_rows, _LAUNCH_ROWS), rng)
-    old = item[(panel.lengths > 0) & ~watched(panel)]
-
-    def too_few(places: Ints) -> bool:
-        return len(np.setdiff1d(item[places], old)) < LAUNCHED_ITEMS
-
-    if too_few(drawn.series):
+    if _new_items(panel, item, drawn.series) < LAUNCHED_ITEMS:
         return ()
     series, first, rows = openings(panel, drawn)
     made = training_table(first, features, rows, rng)
     rows = replace(made.rows, series=series[made.rows.series])
-    if too_few(rows.series):  # whose targets were observed whole
+    if _new_items(panel, item, rows.series) < LAUNCHED_ITEMS:  # whose targets were observed whole
         return ()
     leaf, half = max(round(_LAUNCH_LEAF * len(rows)), growth.min_leaf), growth.n_trees // 2
     growth = replace(growth, n_trees=growth.n_trees - half, min_leaf=leaf, n_kept=_LAUNCH_KEPT, row_share=1.0)
