@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -54,3 +55,19 @@ def test_plots_are_sound_and_dots_stand_where_they_should():
     dots = [float(c.get("cx")) for c in page.iter("{http://www.w3.org/2000/svg}circle") if len(c)]
     assert dots[2] == pytest.approx((dots[0] + dots[1]) / 2, abs=0.1)
     Tree.fromstring(plots.curves("Coverage", {"one": [(0.1, -2.0), (0.9, 1.0)]}, "level", "points"))
+
+
+def test_coverage_of_several_windows_counts_cells_and_tells_large_slices_only():
+    """Two windows off by 20 and -10 points, the second of three times as many cells: 2.5 off in all."""
+    import story_classes
+
+    def window(at_most, n, after):
+        cells = {"level": 0.5, "below": at_most, "at_most": at_most, "n": n, "model": "m", "after": after}
+        return pl.DataFrame([cells | {"slice": name} for name in ("all", "kind large", "kind small")])
+
+    windows = [window(0.7, 100, 0), window(0.4, 300, 0), window(0.5, 100, 1), window(0.464, 300, 1)]
+    inside = [
+        pl.DataFrame({"slice": "kind large", "series": range(first, first + 150)}) for first in (0, 50)
+    ] + [pl.DataFrame({"slice": "kind small", "series": range(199)})] * 2  # fmt: skip
+    *_, row = story_classes.coverage(windows, inside)
+    assert row == "| `m` | -2.5 | -2.5 (kind large) | 0 of 1 | -2.7 | -2.7 (kind large) | 0 of 1 |"
