@@ -22,7 +22,7 @@ from shelfcast.evaluation import calibration
 from shelfcast.forecast import Forecast
 from shelfcast.segments import segments
 from story import GENERATIONS, SETS, Entry, keep, kept, made, panel_of, path_of
-from story_scores import N_LARGE, REPAIR_BY, kinds_of, labelled, scores, series_losses
+from story_scores import N_LARGE, REPAIR_BY, labelled, parts_of, scores, series_losses
 from story_tables import Found, classes, table
 
 MODELS = ("sqrf", "mq-fnn", "mq-cnn", "blend")
@@ -30,10 +30,9 @@ MODELS = ("sqrf", "mq-fnn", "mq-cnn", "blend")
 
 def window(name: str, models: list[str]) -> tuple[Panel, Found]:
     """Labels and scores of all models on the window that `SETS` has now."""
-    labelled.cache_clear()
     found: Found = {}
     for entry in (entry for entry in GENERATIONS if entry.name in {"patchwork", *models}):
-        stored(name, entry)
+        make_if_absent(name, entry)
         one = scores(name, entry, 0)
         assert one is not None
         found[entry.name] = [one]
@@ -44,10 +43,15 @@ def window(name: str, models: list[str]) -> tuple[Panel, Found]:
     return labelled(name), found
 
 
+def make_if_absent(name: str, entry: Entry) -> None:
+    """Fit and forecast on the window that `SETS` has now, unless that was done."""
+    if not path_of(name, entry, 0).is_file():
+        keep(path_of(name, entry, 0), *made(name, entry, 0))
+
+
 def stored(name: str, entry: Entry) -> Forecast:
     """Forecasts of a model on the window that `SETS` has now, made if need be."""
-    if kept(name, entry, 0) is None:
-        keep(path_of(name, entry, 0), *made(name, entry, 0))
+    make_if_absent(name, entry)
     found = kept(name, entry, 0)
     assert found is not None
     return found[0]
@@ -56,13 +60,12 @@ def stored(name: str, entry: Entry) -> Forecast:
 def covered(name: str, models: list[str]) -> pl.DataFrame:
     """One row for each model, repair (0 before, 1 after), slice and level of the window that `SETS` has now."""
     panel, parts = labelled(name), []
-    kinds = [kind for kind in kinds_of(panel) if kind in panel.series.columns and kind != "routed"]
-    for entry in (entry for entry in GENERATIONS if entry.name in models):
+    for entry in (entry for entry in GENERATIONS if entry.name in {"patchwork", *models}):
         pair = walked(stored(name, entry), panel, by_segment(REPAIR_BY, segments))
         assert pair is not None
         for after, one in enumerate(pair):
             test = one.at(SETS[name].test).rounded()
-            for kind in (None, *kinds):
+            for kind in (None, *parts_of(panel)):
                 found = calibration(test, panel, (kind,) if kind else ())
                 label = pl.format("{} {}", pl.lit(kind), pl.col(kind).cast(pl.String)) if kind else pl.lit("all")
                 found = found.select("level", "below", "at_most", "n", slice=label)
@@ -75,8 +78,7 @@ def members(name: str) -> pl.DataFrame:
     panel = labelled(name)
     return pl.concat(
         pl.DataFrame({"slice": kind + " " + panel.series[kind].cast(pl.String), "series": np.arange(panel.n_series)})
-        for kind in kinds_of(panel)
-        if kind in panel.series.columns
+        for kind in parts_of(panel)
     )
 
 
@@ -120,10 +122,10 @@ def main() -> int:
     for shift in given.shift:
         choose, test = (tuple(origin + shift for origin in origins) for origins in (data.choose, data.test))
         SETS[name] = replace(data, frozen=data.frozen + shift, choose=choose, test=test)
+        labelled.cache_clear()
         print(f"{data.title}: fitted on what was known at {frequency.to_date(SETS[name].frozen)}, origins from "
               f"{frequency.to_date(test[0])} to {frequency.to_date(test[-1])}", flush=True)  # fmt: skip
         if given.coverage:
-            labelled.cache_clear()
             counted.append(covered(name, given.models))
             inside.append(members(name))
             continue

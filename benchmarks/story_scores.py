@@ -53,6 +53,11 @@ def kinds_of(panel: Panel) -> list[str]:
     return [*there, *(flag for flag, has in zip(FLAGS, flags, strict=True) if has)]
 
 
+def parts_of(panel: Panel) -> list[str]:
+    """Ways to part its series whose coverage is told: routes are the patchwork's own."""
+    return [kind for kind in kinds_of(panel) if kind in panel.series.columns and kind != "routed"]
+
+
 def scores(name: str, entry: Entry, seed: int) -> dict[str, Any] | None:
     """All scores of a stored result; None where it is not there."""
     path = path_of(name, entry, seed)
@@ -115,7 +120,7 @@ def _coverage(made: Forecast, panel: Panel) -> dict[str, Any]:
     """Levels with P(y < q), P(y <= q) and points off, and the widest gap of every slice of `N_LARGE` series or more."""
     table = gaps(calibration(made, panel)).sort("level")
     found: dict[str, Any] = {"levels": table.select("level", "below", "at_most", "gap").rows(), "slices": {}}
-    for kind in (k for k in kinds_of(panel) if k in panel.series.columns and k != "routed"):
+    for kind in parts_of(panel):
         sizes = dict(panel.series[kind].cast(pl.String).value_counts().iter_rows())
         for (label,), part in gaps(calibration(made, panel, (kind,))).group_by(kind):
             if sizes.get(str(label), 0) >= N_LARGE:

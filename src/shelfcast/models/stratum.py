@@ -41,7 +41,7 @@ class Forest:
 
 
 def shares(forests: tuple[Forest, ...]) -> NDArray[np.float32]:
-    """(F,) what each forest counts for: its share of all trees."""
+    """(K,) what each of K forests counts for: its share of all trees."""
     n_trees = np.array([forest.trees.n_trees for forest in forests], dtype=np.float32)
     return np.asarray(n_trees / n_trees.sum())
 
